@@ -1,12 +1,19 @@
 //! GGUF loading, the decoder over candle tensors, tokenizer and chat template.
 //!
-//! The seam to [`super::engine`]: a [`Decoder`] is stateless between calls; all sequence state is in a [`KvStore`] whose
-//! blocks the engine hands out.
+//! The seam to [`super::engine`] is [`Forward`]: a decoder keeps nothing between calls except the keys and values in its
+//! [`kv::KvStore`], and which block of the store belongs to which sequence is the engine's business.
 
-use candle_core::Device;
-use std::path::Path;
+mod error;
+pub mod gguf;
+mod template;
+mod tokenizer;
 
-/// Index of a block of [`KvStore`]; a block holds the keys and values of [`BLOCK_TOKENS`] positions for every layer.
+pub use error::ModelError;
+pub use template::ChatTemplate;
+pub use tokenizer::Tokenizer;
+
+/// Index of a block of the key-value store; a block holds the keys and values of [`BLOCK_TOKENS`] positions for every
+/// layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BlockId(pub u32);
 
@@ -48,4 +55,22 @@ pub struct SequenceStep<'a> {
     /// sequence alone.
     pub blocks: &'a [BlockId],
     pub logits: LogitsWanted,
+}
+
+/// A decoder together with its key-value store.
+pub trait Forward: Send {
+    fn config(&self) -> &DecoderConfig;
+
+    /// Computes all steps in one pass over the weights and writes their keys and values to the store.
+    ///
+    /// Returns one row of `vocabulary` logits per wanted position, in the order of the steps. The steps must belong to
+    /// different sequences: a step does not see what another step of the same call writes.
+    ///
+    /// # Errors
+    /// [`ModelError::InvalidStep`] when a step breaks its contract (nothing is computed then), [`ModelError::Compute`]
+    /// when the device fails.
+    fn forward(&mut self, steps: &[SequenceStep<'_>]) -> Result<Vec<Vec<f32>>, ModelError>;
+
+    /// Capacity of the store: block ids are `0 .. blocks()`.
+    fn blocks(&self) -> usize;
 }
