@@ -5,12 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
-use candle_core::{Device, IndexOp, Module, Tensor};
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use candle_core::{Device, IndexOp, Tensor};
 use candle_nn::ops::{layer_norm, softmax_last_dim};
 
 use super::TextKind;
 use super::e5_file::{E5Config, E5File, E5FileError};
+use super::gelu::bias_gelu;
 use super::unigram::UnigramTokenizer;
 
 /// Why the encoder could not be loaded or run.
@@ -24,7 +25,8 @@ pub enum E5Error {
     Compute(#[from] candle_core::Error),
 }
 
-/// A loaded encoder. Weights and embedding table stay in 4 bits (about 70 MB).
+/// A loaded encoder. The embedding table stays in 4 bits (54 MB); the layers are f32 (85 MB), because candle's f32 matrix
+/// product is twice as fast as its Q4_0 one on the batches that occur here.
 pub struct E5Model {
     config: E5Config,
     tokenizer: UnigramTokenizer,
@@ -139,13 +141,14 @@ impl Norm {
 }
 
 struct Linear {
-    weight: QMatMul,
+    /// Transposed: `[inputs, outputs]`.
+    weight: Tensor,
     bias: Tensor,
 }
 
 impl Linear {
     fn forward(&self, xs: &Tensor) -> candle_core::Result<Tensor> {
-        self.weight.forward(xs)?.broadcast_add(&self.bias)
+        xs.matmul(&self.weight)?.broadcast_add(&self.bias)
     }
 }
 
@@ -168,7 +171,7 @@ impl Layer {
             .collect::<candle_core::Result<Vec<_>>>()?;
         let attended = self.attention_output.forward(&Tensor::cat(&attended, 0)?)?;
         let xs = self.attention_norm.forward(&(xs + attended)?)?;
-        let fed = self.contract.forward(&self.expand.forward(&xs)?.gelu_erf()?)?;
+        let fed = self.contract.forward(&bias_gelu(&xs.matmul(&self.expand.weight)?, &self.expand.bias)?)?;
         self.output_norm.forward(&(xs + fed)?)
     }
 }
@@ -216,7 +219,7 @@ impl Source<'_> {
     }
 
     fn linear(&self, name: &str, outputs: usize, inputs: usize) -> Result<Linear, LoadError> {
-        let weight = QMatMul::from_qtensor(self.quantized(&[&format!("{name}.w")], outputs, inputs)?)?;
+        let weight = self.quantized(&[&format!("{name}.w")], outputs, inputs)?.dequantize(self.device)?.t()?;
         Ok(Linear { weight, bias: self.vector(&format!("{name}.b"), outputs)? })
     }
 
@@ -228,7 +231,7 @@ impl Source<'_> {
         let biases = ["q.b", "k.b", "v.b"].map(|part| self.vector(&name(part), hidden));
         let biases = biases.into_iter().collect::<Result<Vec<_>, LoadError>>()?;
         Ok(Layer {
-            qkv: Linear { weight: QMatMul::from_qtensor(weights)?, bias: Tensor::cat(&biases, 0)? },
+            qkv: Linear { weight: weights.dequantize(self.device)?.t()?, bias: Tensor::cat(&biases, 0)? },
             attention_output: self.linear(&name("ao"), hidden, hidden)?,
             attention_norm: self.norm(&name("aln"), hidden, epsilon)?,
             expand: self.linear(&name("fi"), feed_forward, hidden)?,

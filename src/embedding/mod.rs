@@ -6,6 +6,7 @@
 mod e5_file;
 mod e5_model;
 mod encoder;
+mod gelu;
 mod unigram;
 
 use async_trait::async_trait;
