@@ -1,6 +1,7 @@
 //! Shows the text inside a JSON document while the document is still arriving.
 
-/// Push parser that yields the characters of string *values* (not of keys), each value followed by a line break.
+/// Push parser that yields the characters of string *values* (not of keys), each value followed by a line break. The values
+/// of hidden keys (citation keys, enumerations) are left out.
 ///
 /// It takes pieces cut anywhere, also inside an escape. It does not validate: the complete document is parsed afterwards.
 #[derive(Debug, Default)]
@@ -10,6 +11,9 @@ pub struct JsonTextStream {
     containers: Vec<bool>,
     /// In an object, whether the next string is a key.
     expects_key: bool,
+    hidden: &'static [&'static str],
+    /// The key whose value comes next.
+    key: String,
     /// The pending high surrogate of a `\uD8xx` pair.
     high_surrogate: Option<u32>,
 }
@@ -31,6 +35,10 @@ enum State {
 }
 
 impl JsonTextStream {
+    pub fn hiding(keys: &'static [&'static str]) -> Self {
+        Self { hidden: keys, ..Self::default() }
+    }
+
     pub fn push(&mut self, piece: &str) -> String {
         let mut shown = String::new();
         for character in piece.chars() {
@@ -55,7 +63,12 @@ impl JsonTextStream {
                 }
                 ',' => self.expects_key = self.containers.last().copied().unwrap_or(false),
                 ':' => self.expects_key = false,
-                '"' => self.state = State::InString { is_key: self.expects_key },
+                '"' => {
+                    if self.expects_key {
+                        self.key.clear();
+                    }
+                    self.state = State::InString { is_key: self.expects_key };
+                }
                 _ => {}
             },
             State::InString { is_key } => {
@@ -64,12 +77,11 @@ impl JsonTextStream {
                     '"' => {
                         self.state = State::Between;
                         if !is_key {
-                            shown.push('\n');
+                            self.take('\n', is_key, shown);
                         }
                     }
                     '\\' => self.state = State::Escape { is_key },
-                    _ if !is_key => shown.push(character),
-                    _ => {}
+                    _ => self.take(character, is_key, shown),
                 }
             }
             State::Escape { is_key } => {
@@ -85,9 +97,7 @@ impl JsonTextStream {
                     other => other,
                 };
                 self.state = State::InString { is_key };
-                if !is_key {
-                    shown.push(decoded);
-                }
+                self.take(decoded, is_key, shown);
             }
             State::Unicode { is_key, digits } => {
                 digits.push(character);
@@ -105,10 +115,16 @@ impl JsonTextStream {
                     (Some(high), 0xDC00..=0xDFFF) => 0x10000 + ((high - 0xD800) << 10) + (unit - 0xDC00),
                     (_, unit) => unit,
                 };
-                if !is_key {
-                    shown.push(char::from_u32(code).unwrap_or('\u{FFFD}'));
-                }
+                self.take(char::from_u32(code).unwrap_or('\u{FFFD}'), is_key, shown);
             }
+        }
+    }
+
+    fn take(&mut self, character: char, is_key: bool, shown: &mut String) {
+        if is_key {
+            self.key.push(character);
+        } else if !self.hidden.contains(&self.key.as_str()) {
+            shown.push(character);
         }
     }
 }
@@ -130,6 +146,13 @@ mod tests {
         check(r#"{"text":"理解方程","source":"c1"}"#, "理解方程\nc1\n");
         check(r#"{"a":["x","y"],"b":{"c":"z"}, "d": 1}"#, "x\ny\nz\n");
         check(r#"["只有值"]"#, "只有值\n");
+    }
+
+    #[test]
+    fn hidden_keys_are_left_out() {
+        let mut stream = JsonTextStream::hiding(&["source"]);
+        let shown = stream.push(r#"{"answer":[{"text":"移项要变号。","source":"c3"},{"text":"两边同减。","source":"c1"}]}"#);
+        assert_eq!(shown, "移项要变号。\n两边同减。\n");
     }
 
     #[test]
