@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
@@ -38,7 +39,8 @@ pub fn app(state: AppState) -> Router {
 }
 
 /// Serves until `shutdown` resolves. Then no connection is accepted, requests in flight have the grace period, streams
-/// that still run end with an `error` event, and what is left after a moment is cut.
+/// that still run end with an `error` event, and what is left after a moment is cut. Cancelling
+/// [`AppState::closing`] ends the grace period early.
 pub async fn serve(
     listener: TcpListener,
     state: AppState,
@@ -47,6 +49,12 @@ pub async fn serve(
     let grace = state.server.shutdown_grace;
     let closing = state.closing.clone();
     let stop = CancellationToken::new();
+    let listener = listener.tap_io(|connection| {
+        // Without this, the kernel holds a token of a stream back until the one before is acknowledged.
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+    });
     let server = axum::serve(listener, app(state)).with_graceful_shutdown(stop.clone().cancelled_owned());
     let mut server = std::pin::pin!(server.into_future());
 
@@ -56,10 +64,11 @@ pub async fn serve(
     }
     tracing::info!(grace_s = grace.as_secs(), "shutting down");
     stop.cancel();
-    if let Ok(stopped) = tokio::time::timeout(grace, &mut server).await {
-        return stopped;
+    tokio::select! {
+        stopped = &mut server => return stopped,
+        () = tokio::time::sleep(grace) => closing.cancel(),
+        () = closing.cancelled() => {}
     }
-    closing.cancel();
     match tokio::time::timeout(FAREWELL, &mut server).await {
         Ok(stopped) => stopped,
         Err(_) => {

@@ -172,6 +172,24 @@ mod tests {
         check("en;q=0", Language::Chinese);
     }
 
+    #[tokio::test]
+    async fn a_panic_becomes_a_problem_without_its_text() {
+        use axum::routing::get;
+        use http_body_util::BodyExt;
+        use tower::ServiceExt;
+
+        async fn handler() {
+            panic!("secret");
+        }
+        let app = axum::Router::new().route("/", get(handler)).layer(axum::middleware::from_fn(with_context));
+        let response = app.oneshot(Request::get("/").body(axum::body::Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert!(response.headers().contains_key(REQUEST_ID));
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body = std::str::from_utf8(&body).unwrap();
+        assert!(body.contains("\"code\":\"internal\"") && !body.contains("secret"), "{body}");
+    }
+
     #[test]
     fn a_request_id_is_taken_over_only_when_it_is_sane() {
         let check = |value: &str, taken: bool| {

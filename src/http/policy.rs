@@ -110,6 +110,22 @@ mod tests {
         assert!(matches!(find(&Method::GET, "/v1/forgotten"), Err(ApiError::NoPolicy)));
     }
 
+    #[tokio::test]
+    async fn a_handler_without_a_row_is_not_reached() {
+        use axum::routing::get;
+        use tower::ServiceExt;
+
+        let state = AppState::for_tests().await;
+        let app = axum::Router::new()
+            .route("/v1/forgotten", get(async || "reached"))
+            .route("/v1/keys", get(async || "reached"))
+            .layer(axum::middleware::from_fn_with_state(state, enforce));
+        for (path, expected) in [("/v1/forgotten", 403), ("/v1/keys", 405)] {
+            let request = Request::get(path).body(axum::body::Body::empty()).unwrap();
+            assert_eq!(app.clone().oneshot(request).await.unwrap().status(), expected, "{path}");
+        }
+    }
+
     #[test]
     fn no_route_has_two_rows() {
         for (index, rule) in TABLE.iter().enumerate() {

@@ -17,6 +17,9 @@ use crate::embedding::EncodeError;
 use crate::runtime::GenerationError;
 use crate::store::StoreError;
 
+/// Loading a model takes seconds to a minute.
+const RETRY_UNAVAILABLE: Duration = Duration::from_secs(10);
+
 /// Why a request was not answered.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -98,6 +101,9 @@ pub struct Problem {
     pub detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errors: Option<Vec<FieldError>>,
+    /// Seconds until another try makes sense: what `Retry-After` says, for events, which have no headers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
     /// The same in the shape of OpenAI's API, on the routes that are compatible with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<OpenAiError>,
@@ -246,14 +252,16 @@ impl ApiError {
         }
     }
 
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Generation(GenerationError::QueueFull { retry_after }) => Some(*retry_after),
+    /// Whole seconds, at least one.
+    fn retry_after(&self) -> Option<u64> {
+        let wait = match self {
+            Self::Generation(GenerationError::QueueFull { retry_after }) => *retry_after,
             Self::Generation(GenerationError::Unavailable(_))
             | Self::Encode(EncodeError::Unavailable(_))
-            | Self::ShuttingDown => Some(Duration::from_secs(10)),
-            _ => None,
-        }
+            | Self::ShuttingDown => RETRY_UNAVAILABLE,
+            _ => return None,
+        };
+        Some((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
     }
 
     /// The body, in the reader's language. `openai` adds the `error` member.
@@ -276,7 +284,9 @@ impl ApiError {
             param: errors.as_ref().and_then(|errors| errors.first()).map(|error| error.field.clone()),
             code,
         });
-        Problem { kind: format!("urn:zhujiao:problem:{code}"), title, status: status.as_u16(), code, detail, errors, error }
+        let kind = format!("urn:zhujiao:problem:{code}");
+        let retry_after = self.retry_after();
+        Problem { kind, title, status: status.as_u16(), code, detail, errors, retry_after, error }
     }
 
     /// Logs what is inside. Called once per error, by whoever sends it, within the request's span.
@@ -298,9 +308,8 @@ impl ApiError {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         // Chinese or English by the request's header: caches must not mix them.
         headers.insert(header::VARY, HeaderValue::from_static("accept-language"));
-        if let Some(wait) = self.retry_after() {
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -137,3 +137,71 @@ impl Stream for UntilClosing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::BodyDataStream;
+
+    use super::*;
+    use crate::domain::Language;
+
+    fn open() -> (SseSender, BodyDataStream, CancellationToken) {
+        let closing = CancellationToken::new();
+        let context = RequestContext { id: "test".to_owned(), language: Language::English, route: None };
+        let (sender, stream) = EventStream::new(context, closing.clone());
+        (sender, stream.into_response().into_body().into_data_stream(), closing)
+    }
+
+    async fn next(body: &mut BodyDataStream) -> Option<String> {
+        let bytes = body.next().await?.unwrap();
+        Some(String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn events_have_names_and_json() {
+        let (sender, mut body, _) = open();
+        sender.send("section.delta", &serde_json::json!({"text": "一\n二"})).await.unwrap();
+        sender.send_text("[DONE]").await.unwrap();
+        drop(sender);
+        assert_eq!(next(&mut body).await.unwrap(), "event: section.delta\ndata: {\"text\":\"一\\n二\"}\n\n");
+        assert_eq!(next(&mut body).await.unwrap(), "data: [DONE]\n\n");
+        assert_eq!(next(&mut body).await, None);
+    }
+
+    #[tokio::test]
+    async fn an_error_event_carries_the_problem() {
+        let (sender, mut body, _) = open();
+        sender.send_error(&ApiError::Internal("secret".to_owned())).await.unwrap();
+        let event = next(&mut body).await.unwrap();
+        assert!(event.starts_with("event: error\ndata: {\"type\":\"urn:zhujiao:problem:internal\""), "{event}");
+        assert!(!event.contains("secret"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_stream_beats_every_ten_seconds() {
+        let (_sender, mut body, _) = open();
+        let start = tokio::time::Instant::now();
+        for beat in 1..=3 {
+            let comment = next(&mut body).await.unwrap();
+            assert!(comment.starts_with(':'), "{comment}");
+            assert_eq!(start.elapsed().as_secs(), 10 * beat);
+        }
+    }
+
+    #[tokio::test]
+    async fn closing_says_so_and_stops_the_work() {
+        let (sender, mut body, closing) = open();
+        closing.cancel();
+        assert!(next(&mut body).await.unwrap().contains("shutting_down"));
+        assert_eq!(next(&mut body).await, None);
+        sender.closed().await;
+        assert_eq!(sender.send_text("late").await, Err(ClientGone));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_is_noticed() {
+        let (sender, body, _) = open();
+        drop(body);
+        sender.closed().await;
+    }
+}

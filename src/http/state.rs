@@ -28,3 +28,16 @@ impl AppState {
         Self { server, keys, models, metrics, closing: CancellationToken::new(), started_at: Timestamp::now() }
     }
 }
+
+#[cfg(test)]
+impl AppState {
+    /// An empty database and no models.
+    pub(crate) async fn for_tests() -> Self {
+        use super::models::ModelSlot;
+        let database = crate::store::Database::in_memory().await.unwrap();
+        let models =
+            Models { generator: Arc::new(ModelSlot::new("generator")), encoder: Arc::new(ModelSlot::new("encoder")) };
+        let server = crate::config::Settings::default().server;
+        Self::new(server, KeyStore::new(database), models, Metrics::detached().unwrap())
+    }
+}

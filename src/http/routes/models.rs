@@ -4,10 +4,8 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::embedding::TextEncoder;
 use crate::http::models::{ModelRole, ModelState};
 use crate::http::{AppState, Json};
-use crate::runtime::Generator;
 
 #[derive(Serialize, ToSchema)]
 pub struct ModelList {

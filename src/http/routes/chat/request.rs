@@ -39,6 +39,7 @@ pub struct ChatRequest {
     /// Only 1.
     n: Option<u32>,
     #[serde(flatten)]
+    #[schema(ignore)]
     unsupported: Unsupported,
 }
 
