@@ -68,7 +68,8 @@ pub fn whole_sentences(text: &str) -> Option<String> {
         return Some(text[..end].to_owned());
     }
     // A short phrase without its full stop is whole; a long one was cut.
-    (text.chars().count() >= 4 && text.chars().count() <= 40).then(|| format!("{}。", text.trim_end_matches(['，', '、', ','])))
+    (text.chars().count() >= 4 && text.chars().count() <= 40)
+        .then(|| format!("{}。", text.trim_end_matches(['，', '、', ','])))
 }
 
 /// Share of the character pairs of `left` that `right` has too, 0 to 1.
@@ -107,7 +108,11 @@ fn split_formulas(text: &str) -> (Vec<String>, String) {
     let mut formulas = Vec::new();
     let mut prose = String::new();
     for (index, part) in text.split('$').enumerate() {
-        if index % 2 == 1 { formulas.push(part.to_owned()) } else { prose.push_str(part) }
+        if index % 2 == 1 {
+            formulas.push(part.to_owned())
+        } else {
+            prose.push_str(part)
+        }
         prose.push(' ');
     }
     (formulas, prose)

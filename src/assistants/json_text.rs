@@ -151,7 +151,8 @@ mod tests {
     #[test]
     fn hidden_keys_are_left_out() {
         let mut stream = JsonTextStream::hiding(&["source"]);
-        let shown = stream.push(r#"{"answer":[{"text":"移项要变号。","source":"c3"},{"text":"两边同减。","source":"c1"}]}"#);
+        let shown =
+            stream.push(r#"{"answer":[{"text":"移项要变号。","source":"c3"},{"text":"两边同减。","source":"c1"}]}"#);
         assert_eq!(shown, "移项要变号。\n两边同减。\n");
     }
 

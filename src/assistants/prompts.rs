@@ -3,6 +3,7 @@
 //! A template has two parts, separated by lines `=== system` and `=== user`. The version of a family of prompts is the
 //! hash of its files, so that every generated document says which wording made it.
 
+use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior};
 use rust_embed::RustEmbed;
 use serde::Serialize;
@@ -12,8 +13,6 @@ use crate::runtime::ChatMessage;
 
 #[derive(RustEmbed)]
 #[folder = "prompts"]
-#[include = "*.j2"]
-#[include = "*.toml"]
 struct PromptFiles;
 
 /// A template is missing, malformed, or was rendered without a value that it needs: a fault of the build, not of a request.
@@ -34,8 +33,12 @@ impl Prompts {
         let mut environment = Environment::new();
         // A prompt with a hole in it produces nonsense quietly; an error is better.
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build()
+            .map_err(|error| PromptError::Template { name: "syntax".to_owned(), reason: error.to_string() })?;
+        environment.set_syntax(syntax);
         for path in PromptFiles::iter().filter(|path| path.ends_with(".j2")) {
             let text = Self::file(&path)?;
             environment
@@ -56,7 +59,7 @@ impl Prompts {
     pub fn render(&self, name: &str, values: impl Serialize) -> Result<Vec<ChatMessage>, PromptError> {
         let fail = |reason: String| PromptError::Template { name: name.to_owned(), reason };
         let template = self.environment.get_template(name).map_err(|error| fail(error.to_string()))?;
-        let text = template.render(values).map_err(|error| fail(error.to_string()))?;
+        let text = template.render(minijinja::value::Serde(values)).map_err(|error| fail(error.to_string()))?;
         let text = text.strip_prefix("=== system\n").ok_or_else(|| fail("does not start with `=== system`".into()))?;
         let (system, user) =
             text.split_once("\n=== user\n").ok_or_else(|| fail("has no line `=== user`".to_owned()))?;

@@ -253,11 +253,7 @@ mod tests {
             sections: LessonSections::default(),
             citations: Default::default(),
             coverage: Coverage::default(),
-            generated_by: GeneratedBy {
-                model: "m".to_owned(),
-                prompt_version: "p".to_owned(),
-                label: "l".to_owned(),
-            },
+            generated_by: GeneratedBy { model: "m".to_owned(), prompt_version: "p".to_owned(), label: "l".to_owned() },
             created_at: now,
             updated_at: now,
         }

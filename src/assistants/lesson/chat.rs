@@ -30,7 +30,8 @@ const SENTENCES: usize = 4;
 const HISTORY: usize = 4;
 /// A question shares at least this part of its character pairs with some source, or there is no answer in the material.
 const SUPPORT: f64 = 0.12;
-const NO_SUPPORT: &str = "知识图谱和已收录的资料里没有能回答这个问题的内容，所以不作回答，以免误导。可以换一种问法，或先上传相关资料。";
+const NO_SUPPORT: &str =
+    "知识图谱和已收录的资料里没有能回答这个问题的内容，所以不作回答，以免误导。可以换一种问法，或先上传相关资料。";
 
 impl LessonPlanner {
     /// Starts the answer to a message. The stream ends with [`PlanEvent::Answered`].
@@ -78,8 +79,7 @@ impl LessonPlanner {
                 self.tell(change, &mut draft).await
             }
             Intent::Change { section, phase } => {
-                let change =
-                    edit::fulfil(&writer, &facts, &mut plan, (section, phase), &question, &mut draft).await?;
+                let change = edit::fulfil(&writer, &facts, &mut plan, (section, phase), &question, &mut draft).await?;
                 self.tell(change, &mut draft).await
             }
             Intent::ChangeSomething => {
@@ -158,7 +158,8 @@ impl LessonPlanner {
         let mut ranked: Vec<(f64, (String, _))> =
             candidates.into_iter().map(|candidate| (overlap(&topic_free, &candidate.0), candidate)).collect();
         ranked.sort_by(|left, right| right.0.total_cmp(&left.0));
-        let asks_for_the_topic = question.contains(&plan.topic) || question.contains("这节课") || question.contains("本课");
+        let asks_for_the_topic =
+            question.contains(&plan.topic) || question.contains("这节课") || question.contains("本课");
         if ranked.first().is_none_or(|(best, _)| *best < SUPPORT) && !asks_for_the_topic {
             return Vec::new();
         }
@@ -206,8 +207,14 @@ async fn answer(
         let values = brief(plan, None).values(json!({
             "material": sources, "history": history, "question": question,
         }));
-        let task =
-            Task { section: None, template: "lesson/answer.j2", values, schema: schema.clone(), max_tokens: 420, attempt };
+        let task = Task {
+            section: None,
+            template: "lesson/answer.j2",
+            values,
+            schema: schema.clone(),
+            max_tokens: 420,
+            attempt,
+        };
         let Some(written) = writer.json::<WrittenAnswer>(draft, task).await? else { continue };
         let sentences: Vec<String> = written
             .answer

@@ -6,8 +6,8 @@ use crate::domain::{
 };
 use crate::graph::{Exercise, ExerciseLevel};
 
-use super::facts::{self, Facts};
 use super::draft::Draft;
+use super::facts::{self, Facts};
 
 /// Items per section; a lesson has room for no more.
 const KEY_POINTS: usize = 5;

@@ -236,7 +236,11 @@ async fn homework_wish(
     } else {
         Change::of(
             SectionName::Homework,
-            format!("已调整作业：原来 {} 题，现在 {} 题。题目都来自题库，不含自动编造的题。", count(&before), count(after)),
+            format!(
+                "已调整作业：原来 {} 题，现在 {} 题。题目都来自题库，不含自动编造的题。",
+                count(&before),
+                count(after)
+            ),
         )
     })
 }

@@ -53,7 +53,8 @@ fn write_plan(out: &mut String, plan: &LessonPlan) -> std::fmt::Result {
     }
     heading(out, SectionName::Homework)?;
     let homework = &sections.homework;
-    for (label, items) in [("基础", &homework.basic), ("提高", &homework.standard), ("挑战", &homework.challenge)] {
+    for (label, items) in [("基础", &homework.basic), ("提高", &homework.standard), ("挑战", &homework.challenge)]
+    {
         if !items.is_empty() {
             writeln!(out, "### {label}\n")?;
             exercises(out, items)?;

@@ -76,10 +76,6 @@ impl CitationBook {
         (format!("c{number}"), true)
     }
 
-    pub fn get(&self, key: &str) -> Option<&Citation> {
-        self.entries.get(&key.strip_prefix('c')?.parse().ok()?)
-    }
-
     pub fn to_map(&self) -> BTreeMap<String, Citation> {
         self.entries.iter().map(|(number, citation)| (format!("c{number}"), citation.clone())).collect()
     }
@@ -170,7 +166,6 @@ mod tests {
         let mut reopened = CitationBook::of(&book.to_map());
         assert_eq!(reopened.cite(citation("乙")), ("c2".to_owned(), false));
         assert_eq!(reopened.cite(citation("丙")), ("c3".to_owned(), true));
-        assert_eq!(reopened.get("c3").map(|citation| citation.quote.as_str()), Some("丙"));
-        assert_eq!(reopened.get("x"), None);
+        assert_eq!(reopened.to_map()["c3"].quote, "丙");
     }
 }

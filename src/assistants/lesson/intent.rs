@@ -9,7 +9,10 @@ use crate::domain::SectionName;
 pub(super) enum Intent {
     Question,
     /// Change this section; of the procedure, only the phase with this id when one is meant.
-    Change { section: SectionName, phase: Option<&'static str> },
+    Change {
+        section: SectionName,
+        phase: Option<&'static str>,
+    },
     /// A new length of the whole lesson.
     Length(u16),
     /// A wish whose section is not named.
@@ -17,8 +20,28 @@ pub(super) enum Intent {
 }
 
 const IMPERATIVES: [&str; 22] = [
-    "改", "换", "调整", "增加", "加上", "加一", "加两", "再加", "减少", "删", "去掉", "缩短", "延长", "简化", "重写", "优化",
-    "补充", "变成", "不要", "写得", "再来", "多布置",
+    "改",
+    "换",
+    "调整",
+    "增加",
+    "加上",
+    "加一",
+    "加两",
+    "再加",
+    "减少",
+    "删",
+    "去掉",
+    "缩短",
+    "延长",
+    "简化",
+    "重写",
+    "优化",
+    "补充",
+    "变成",
+    "不要",
+    "写得",
+    "再来",
+    "多布置",
 ];
 const QUESTION_WORDS: [&str; 12] =
     ["什么", "为什么", "怎么", "怎样", "如何", "哪", "是否", "吗", "呢", "多少", "几个", "？"];

@@ -145,9 +145,8 @@ impl LessonPlanner {
     }
 
     fn suggestions(&self, topic: &str, subject: Subject) -> Vec<LinkedConcept> {
-        let of_subject = |link: &LinkedConcept| {
-            self.parts.graph.concept(&link.id).is_some_and(|concept| concept.subject == subject)
-        };
+        let of_subject =
+            |link: &LinkedConcept| self.parts.graph.concept(&link.id).is_some_and(|concept| concept.subject == subject);
         self.parts.linker.nearest(topic, SUGGESTIONS * 2).into_iter().filter(of_subject).take(SUGGESTIONS).collect()
     }
 

@@ -200,7 +200,8 @@ pub(super) async fn procedure(
         let heading = format!("{}{}（{minutes} 分钟）\n", if steps.is_empty() { "" } else { "\n" }, phase.title);
         draft.delta(Some(SectionName::Procedure), heading).await;
         let before: Vec<&str> = steps.iter().map(|step| step.teacher.as_str()).collect();
-        let step = write_step(writer, brief, StepOrder { phase: &phase, material: &material, minutes, before }, draft).await?;
+        let step =
+            write_step(writer, brief, StepOrder { phase: &phase, material: &material, minutes, before }, draft).await?;
         steps.push(step);
     }
     Ok(steps)
@@ -267,7 +268,10 @@ fn step(phase: &Phase, material: &PhaseMaterial, minutes: u16, [teacher, student
     Step {
         title: phase.title.clone(),
         minutes,
-        teacher: format!("{teacher}{}", if material.printed.is_empty() { String::new() } else { format!("\n{}", material.printed) }),
+        teacher: format!(
+            "{teacher}{}",
+            if material.printed.is_empty() { String::new() } else { format!("\n{}", material.printed) }
+        ),
         students,
         purpose,
         citations: material.citations.clone(),

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::domain::{Citation, CitationKind, CitationKeys, Coverage, LessonPlan};
+use crate::domain::{Citation, CitationKeys, CitationKind, Coverage, LessonPlan};
 use crate::graph::KnowledgeGraph;
 
 /// One thing that is wrong with a plan; `field` is a path such as `sections.procedure`.
@@ -91,7 +91,8 @@ pub(super) fn violations(plan: &LessonPlan, graph: &KnowledgeGraph) -> Vec<Viola
         wrong(field, "这一部分不能为空".to_owned());
     }
     let homework = &sections.homework;
-    let prompts = [&homework.basic, &homework.standard, &homework.challenge].into_iter().flatten().map(|item| &item.prompt);
+    let prompts =
+        [&homework.basic, &homework.standard, &homework.challenge].into_iter().flatten().map(|item| &item.prompt);
     repeated(prompts, "sections.homework", &mut wrong);
     repeated(sections.objectives.iter().map(|item| &item.text), "sections.objectives", &mut wrong);
     repeated(sections.key_points.iter().map(|item| &item.text), "sections.key_points", &mut wrong);

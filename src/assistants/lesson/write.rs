@@ -336,9 +336,13 @@ fn checked_criterion(
 fn plain_criterion(objective: &Objective) -> AssessmentCriterion {
     AssessmentCriterion {
         criterion: objective.text.trim_end_matches('。').to_owned(),
-        levels: ["在同伴或教师的提示下能完成一部分。", "能独立、正确地完成，并说出主要依据。", "能举出自己的例子，向同伴讲清道理，并用到新的情境中。"]
-            .map(str::to_owned)
-            .to_vec(),
+        levels: [
+            "在同伴或教师的提示下能完成一部分。",
+            "能独立、正确地完成，并说出主要依据。",
+            "能举出自己的例子，向同伴讲清道理，并用到新的情境中。",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         citations: objective.citations.clone(),
     }
 }
@@ -362,7 +366,9 @@ mod tests {
     #[test]
     fn levels_that_say_the_same_are_refused() {
         let objective =
-            Objective { text: "会解方程。".into(), competency: "运算能力".into(), citations: vec!["c1".into()] };
+            Objective {
+                text: "会解方程。".into(), competency: "运算能力".into(), citations: vec!["c1".into()]
+            };
         let item = |excellent: &str| WrittenCriterion {
             criterion: "解方程的过程".into(),
             developing: "需要提示才能解方程。".into(),

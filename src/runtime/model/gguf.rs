@@ -1,0 +1,202 @@
+//! Reading GGUF files: typed metadata and tensors, with refusals that name what is wrong.
+//!
+//! The header is parsed by candle; this module bounds what it may ask for and checks every tensor against the shape that
+//! the architecture calls for before memory is reserved. The tensors are read, not mapped: candle's CPU weights own their
+//! memory, so a mapping would only double the resident size while loading.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use candle_core::quantized::gguf_file::{Content, Value};
+use candle_core::quantized::{GgmlDType, QTensor};
+
+use super::ModelError;
+
+/// Metadata keys that do not depend on the architecture.
+pub mod keys {
+    pub const ARCHITECTURE: &str = "general.architecture";
+    pub const TOKENIZER_MODEL: &str = "tokenizer.ggml.model";
+    pub const TOKENIZER_PRE: &str = "tokenizer.ggml.pre";
+    pub const TOKENS: &str = "tokenizer.ggml.tokens";
+    pub const TOKEN_TYPE: &str = "tokenizer.ggml.token_type";
+    pub const MERGES: &str = "tokenizer.ggml.merges";
+    pub const BOS: &str = "tokenizer.ggml.bos_token_id";
+    pub const EOS: &str = "tokenizer.ggml.eos_token_id";
+    pub const EOT: &str = "tokenizer.ggml.eot_token_id";
+    pub const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+    pub const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
+}
+
+/// Most bytes that a header may take. Vocabulary and merges of a 256k-token model take about 20 MB; a header that asks for
+/// more than this is absurd, and refusing it bounds what a crafted file can make the parser allocate.
+const MAX_HEADER_BYTES: u64 = 64 << 20;
+
+/// An open GGUF file.
+#[derive(Debug)]
+pub struct GgufFile {
+    path: PathBuf,
+    file: File,
+    content: Content,
+}
+
+impl GgufFile {
+    /// Opens the file and reads its header.
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        let io = |source| ModelError::Io { path: path.to_owned(), source };
+        let malformed = |reason: String| ModelError::Malformed { path: path.to_owned(), reason };
+        let file = File::open(path).map_err(io)?;
+        let bytes = file.metadata().map_err(io)?.len();
+        // candle divides by `general.alignment` unchecked, so a file that says 0 panics inside the parser.
+        let content = catch_unwind(|| {
+            let mut window = BufReader::with_capacity(1 << 20, (&file).take(bytes.min(MAX_HEADER_BYTES)));
+            Content::read(&mut window)
+        })
+        .map_err(|_| malformed("the header made the parser fail".to_owned()))?
+        .map_err(|error| malformed(error.to_string()))?;
+        Ok(Self { path: path.to_owned(), file, content })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `general.architecture`.
+    pub fn architecture(&self) -> Result<&str, ModelError> {
+        self.string(keys::ARCHITECTURE)
+    }
+
+    fn required(&self, key: &str) -> Result<&Value, ModelError> {
+        self.content.metadata.get(key).ok_or_else(|| ModelError::MissingMetadata(key.to_owned()))
+    }
+
+    /// A string that must be there.
+    pub fn string(&self, key: &str) -> Result<&str, ModelError> {
+        match self.required(key)? {
+            Value::String(text) => Ok(text),
+            other => Err(wrong_type(key, "a string", other)),
+        }
+    }
+
+    pub fn optional_string(&self, key: &str) -> Result<Option<&str>, ModelError> {
+        self.content.metadata.get(key).map(|_| self.string(key)).transpose()
+    }
+
+    /// A non-negative whole number of any width that must be there.
+    pub fn integer(&self, key: &str) -> Result<usize, ModelError> {
+        let value = self.required(key)?;
+        unsigned(value).ok_or_else(|| wrong_type(key, "a non-negative whole number", value))
+    }
+
+    pub fn optional_integer(&self, key: &str) -> Result<Option<usize>, ModelError> {
+        self.content.metadata.get(key).map(|_| self.integer(key)).transpose()
+    }
+
+    /// A finite number that must be there.
+    pub fn float(&self, key: &str) -> Result<f32, ModelError> {
+        let number = match self.required(key)? {
+            Value::F32(number) => *number,
+            Value::F64(number) => *number as f32,
+            other => return Err(wrong_type(key, "a floating-point number", other)),
+        };
+        if number.is_finite() {
+            Ok(number)
+        } else {
+            Err(ModelError::InvalidMetadata { key: key.to_owned(), reason: format!("{number} is not finite") })
+        }
+    }
+
+    pub fn optional_float(&self, key: &str) -> Result<Option<f32>, ModelError> {
+        self.content.metadata.get(key).map(|_| self.float(key)).transpose()
+    }
+
+    pub fn optional_bool(&self, key: &str) -> Result<Option<bool>, ModelError> {
+        match self.content.metadata.get(key) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(other) => Err(wrong_type(key, "a boolean", other)),
+        }
+    }
+
+    /// A list of strings that must be there.
+    pub fn strings(&self, key: &str) -> Result<Vec<&str>, ModelError> {
+        self.array(key)?
+            .iter()
+            .map(|value| match value {
+                Value::String(text) => Ok(text.as_str()),
+                other => Err(wrong_type(key, "a list of strings", other)),
+            })
+            .collect()
+    }
+
+    /// A list of non-negative whole numbers that must be there.
+    pub fn integers(&self, key: &str) -> Result<Vec<usize>, ModelError> {
+        self.array(key)?
+            .iter()
+            .map(|value| unsigned(value).ok_or_else(|| wrong_type(key, "a list of non-negative whole numbers", value)))
+            .collect()
+    }
+
+    fn array(&self, key: &str) -> Result<&[Value], ModelError> {
+        match self.required(key)? {
+            Value::Array(values) => Ok(values),
+            other => Err(wrong_type(key, "a list", other)),
+        }
+    }
+
+    pub fn has_tensor(&self, name: &str) -> bool {
+        self.content.tensor_infos.contains_key(name)
+    }
+
+    /// Shape of a tensor, outermost dimension first (rows, columns).
+    pub fn tensor_shape(&self, name: &str) -> Result<&[usize], ModelError> {
+        let info = self.content.tensor_infos.get(name).ok_or_else(|| ModelError::MissingTensor(name.to_owned()))?;
+        Ok(info.shape.dims())
+    }
+
+    /// Reads a tensor that must have this shape.
+    pub fn tensor(&mut self, name: &str, shape: &[usize], device: &Device) -> Result<QTensor, ModelError> {
+        let found = self.tensor_shape(name)?;
+        if found != shape {
+            return Err(ModelError::TensorShape {
+                name: name.to_owned(),
+                expected: shape.to_vec(),
+                found: found.to_vec(),
+            });
+        }
+        let dtype = self.dtype(name)?;
+        self.content.tensor(&mut self.file, name, device).map_err(|source| ModelError::Tensor {
+            name: name.to_owned(),
+            dtype,
+            source,
+        })
+    }
+
+    fn dtype(&self, name: &str) -> Result<GgmlDType, ModelError> {
+        let info = self.content.tensor_infos.get(name).ok_or_else(|| ModelError::MissingTensor(name.to_owned()))?;
+        Ok(info.ggml_dtype)
+    }
+}
+
+fn unsigned(value: &Value) -> Option<usize> {
+    match value {
+        Value::U8(number) => Some(usize::from(*number)),
+        Value::U16(number) => Some(usize::from(*number)),
+        Value::U32(number) => usize::try_from(*number).ok(),
+        Value::U64(number) => usize::try_from(*number).ok(),
+        Value::I8(number) => usize::try_from(*number).ok(),
+        Value::I16(number) => usize::try_from(*number).ok(),
+        Value::I32(number) => usize::try_from(*number).ok(),
+        Value::I64(number) => usize::try_from(*number).ok(),
+        Value::F32(_) | Value::F64(_) | Value::Bool(_) | Value::String(_) | Value::Array(_) => None,
+    }
+}
+
+fn wrong_type(key: &str, expected: &str, found: &Value) -> ModelError {
+    ModelError::InvalidMetadata {
+        key: key.to_owned(),
+        reason: format!("expected {expected}, found {:?}", found.value_type()),
+    }
+}

@@ -1,0 +1,77 @@
+//! The chat template of a GGUF file (`tokenizer.chat_template`), rendered with minijinja.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, Error, ErrorKind, Value, context};
+
+use super::ModelError;
+use super::gguf::{GgufFile, keys};
+use crate::runtime::{ChatMessage, ChatRole};
+
+/// Used when a file has no template of its own: the format that most small instruct models were tuned on.
+const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + \
+                      '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+const NAME: &str = "chat";
+
+/// Turns messages into the text that the model was tuned on.
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    bos: String,
+    eos: String,
+}
+
+impl ChatTemplate {
+    /// The file's template, or ChatML when it has none.
+    pub fn from_gguf(file: &GgufFile) -> Result<Self, ModelError> {
+        let source = file.optional_string(keys::CHAT_TEMPLATE)?.unwrap_or(CHATML);
+        let tokens = file.strings(keys::TOKENS)?;
+        let text = |key| -> Result<String, ModelError> {
+            let id = file.optional_integer(key)?;
+            Ok(id.and_then(|id| tokens.get(id)).map(|token| (*token).to_owned()).unwrap_or_default())
+        };
+        Self::new(source, text(keys::BOS)?, text(keys::EOS)?)
+    }
+
+    /// Compiles a template; `bos` and `eos` are what it sees as `bos_token` and `eos_token`.
+    pub fn new(source: &str, bos: String, eos: String) -> Result<Self, ModelError> {
+        let mut environment = Environment::new();
+        // The settings that Hugging Face's `apply_chat_template` renders with.
+        environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", |reason: String| -> Result<String, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, reason))
+        });
+        environment.add_function("strftime_now", |format: String| -> Result<String, Error> {
+            jiff::fmt::strtime::format(&format, &jiff::Zoned::now())
+                .map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))
+        });
+        environment.add_template_owned(NAME, source.to_owned())?;
+        Ok(Self { environment, bos, eos })
+    }
+
+    /// The conversation's text, ending where the assistant's answer begins.
+    ///
+    /// Special tokens in the contents are rendered as they stand; [`super::Tokenizer::encode_chat`] keeps them from taking
+    /// effect.
+    pub fn render(&self, messages: &[ChatMessage]) -> Result<String, ModelError> {
+        let messages: Vec<Value> = messages
+            .iter()
+            .map(|message| context! { role => role_name(message.role), content => message.content.as_str() })
+            .collect();
+        let context = context! {
+            messages => messages,
+            add_generation_prompt => true,
+            bos_token => self.bos.as_str(),
+            eos_token => self.eos.as_str(),
+        };
+        Ok(self.environment.get_template(NAME)?.render(context)?)
+    }
+}
+
+fn role_name(role: ChatRole) -> &'static str {
+    match role {
+        ChatRole::System => "system",
+        ChatRole::User => "user",
+        ChatRole::Assistant => "assistant",
+    }
+}

@@ -1,0 +1,381 @@
+//! Byte-level BPE from the GGUF file's own vocabulary.
+//!
+//! candle's `TokenizerFromGguf` is not used: it knows no SmolLM2 pre-tokenizer (it would add a leading space and keep
+//! digits together), takes unused padding tokens for special ones, and recognises special tokens in any text. Here the
+//! `tokenizers` model sees plain text only; special tokens are split off before it, and only where the caller asks.
+
+use std::collections::HashMap;
+
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::normalizers::unicode::NFC;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::tokenizer::SplitDelimiterBehavior;
+
+use super::ModelError;
+use super::gguf::{GgufFile, keys};
+use super::template::ChatTemplate;
+use crate::runtime::ChatMessage;
+
+/// The split of Qwen2 and its successors (tokenizer.json of Qwen/Qwen2.5-0.5B-Instruct).
+const QWEN2_SPLIT: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// Texts of control tokens that end an assistant's turn, whatever the file names as its end token.
+const END_TEXTS: [&str; 5] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<end_of_turn>"];
+
+/// What `tokenizer.ggml.token_type` says of a token (llama.cpp `llama_token_type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TokenKind {
+    /// Written in the byte-level alphabet.
+    Normal,
+    /// Plain text that is matched whole, shown to readers (`<tool_call>`).
+    UserDefined,
+    /// Matched whole, never shown (`<|im_end|>`, unknown).
+    Control,
+    /// A row of the vocabulary that stands for nothing; neither matched nor shown.
+    Unused,
+}
+
+impl TokenKind {
+    fn from_number(number: usize) -> Option<Self> {
+        match number {
+            1 | 6 => Some(Self::Normal),
+            2 | 3 => Some(Self::Control),
+            4 => Some(Self::UserDefined),
+            5 => Some(Self::Unused),
+            _ => None,
+        }
+    }
+}
+
+/// Text to token ids and back.
+pub struct Tokenizer {
+    bpe: tokenizers::Tokenizer,
+    /// The bytes of all tokens, one after another; token `i` is `bytes[offsets[i]..offsets[i + 1]]`.
+    bytes: Vec<u8>,
+    offsets: Vec<usize>,
+    kinds: Vec<TokenKind>,
+    matcher: SpecialMatcher,
+    end_tokens: Vec<u32>,
+    bos: Option<u32>,
+    add_bos: bool,
+}
+
+impl Tokenizer {
+    /// Builds the tokenizer that the file describes.
+    ///
+    /// # Errors
+    /// Refuses tokenizer models other than byte-level BPE and pre-tokenizers whose split is not known: a nearly right
+    /// split gives silently worse answers.
+    pub fn from_gguf(file: &GgufFile) -> Result<Self, ModelError> {
+        let model = file.string(keys::TOKENIZER_MODEL)?;
+        if model != "gpt2" {
+            return Err(invalid(keys::TOKENIZER_MODEL, format!("`{model}` is not supported: expected gpt2")));
+        }
+        let tokens = file.strings(keys::TOKENS)?;
+        let kinds = token_kinds(file, tokens.len())?;
+        let (bytes, offsets) = token_table(&tokens, &kinds);
+        let matched = |kind| matches!(kind, TokenKind::Control | TokenKind::UserDefined);
+        let specials = (0u32..).zip(&tokens).zip(&kinds).filter(|(_, kind)| matched(**kind));
+        let matcher = SpecialMatcher::new(specials.map(|((id, text), _)| (*text, id)));
+        let token_id = |key| -> Result<Option<u32>, ModelError> {
+            match file.optional_integer(key)? {
+                Some(id) if id < tokens.len() => Ok(u32::try_from(id).ok()),
+                Some(id) => Err(invalid(key, format!("{id} is no token of a vocabulary of {}", tokens.len()))),
+                None => Ok(None),
+            }
+        };
+        let mut end_tokens: Vec<u32> = [token_id(keys::EOS)?, token_id(keys::EOT)?].into_iter().flatten().collect();
+        end_tokens.extend(END_TEXTS.iter().filter_map(|text| matcher.id(text)));
+        end_tokens.sort_unstable();
+        end_tokens.dedup();
+        if end_tokens.is_empty() {
+            return Err(ModelError::MissingMetadata(keys::EOS.to_owned()));
+        }
+        Ok(Self {
+            bpe: build_bpe(file, &tokens)?,
+            bytes,
+            offsets,
+            kinds,
+            matcher,
+            end_tokens,
+            bos: token_id(keys::BOS)?,
+            add_bos: file.optional_bool(keys::ADD_BOS)?.unwrap_or(false),
+        })
+    }
+
+    /// Token ids of `text`, without a begin token. With `parse_special`, texts of special tokens become those tokens;
+    /// without, they are ordinary characters. Text from users is never parsed.
+    pub fn encode(&self, text: &str, parse_special: bool) -> Result<Vec<u32>, ModelError> {
+        let mut ids = Vec::new();
+        if parse_special {
+            for piece in self.matcher.split(text) {
+                match piece {
+                    Piece::Plain(plain) => self.encode_plain(plain, &mut ids)?,
+                    Piece::Special(id) => ids.push(id),
+                }
+            }
+        } else {
+            self.encode_plain(text, &mut ids)?;
+        }
+        Ok(ids)
+    }
+
+    /// Token ids of a conversation in the model's chat format, ending where the assistant's answer begins.
+    ///
+    /// Special tokens come from the template only. A message that spells one (`<|im_end|>`) is made harmless before the
+    /// template sees it: a guard character, chosen so that it occurs in no message, goes into every occurrence, the
+    /// rendered text is split at the special tokens, and the guards are taken out of the plain pieces.
+    pub fn encode_chat(&self, template: &ChatTemplate, messages: &[ChatMessage]) -> Result<Vec<u32>, ModelError> {
+        let guard = unused_character(messages)?;
+        let guarded: Vec<ChatMessage> = messages
+            .iter()
+            .map(|message| ChatMessage { role: message.role, content: self.matcher.guard(&message.content, guard) })
+            .collect();
+        let rendered = template.render(&guarded)?;
+        let mut ids = Vec::new();
+        for piece in self.matcher.split(&rendered) {
+            match piece {
+                Piece::Plain(plain) if plain.contains(guard) => {
+                    self.encode_plain(&plain.replace(guard, ""), &mut ids)?
+                }
+                Piece::Plain(plain) => self.encode_plain(plain, &mut ids)?,
+                Piece::Special(id) => ids.push(id),
+            }
+        }
+        if let Some(bos) = self.bos.filter(|bos| self.add_bos && ids.first() != Some(bos)) {
+            ids.insert(0, bos);
+        }
+        Ok(ids)
+    }
+
+    fn encode_plain(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), ModelError> {
+        let encoding = self.bpe.encode_fast(text, false).map_err(|error| ModelError::Tokenizer(error.to_string()))?;
+        ids.extend_from_slice(encoding.get_ids());
+        Ok(())
+    }
+
+    /// The bytes that a token stands for; special tokens as their text, ids outside the vocabulary as nothing. A
+    /// character may be spread over several tokens.
+    pub fn token_bytes(&self, id: u32) -> &[u8] {
+        let index = id as usize;
+        match (self.offsets.get(index), self.offsets.get(index + 1)) {
+            (Some(&start), Some(&end)) => &self.bytes[start..end],
+            _ => &[],
+        }
+    }
+
+    /// Whether a token is a mark of the chat format or a padding row rather than text for readers.
+    pub fn is_special(&self, id: u32) -> bool {
+        match self.kinds.get(id as usize) {
+            Some(TokenKind::Normal | TokenKind::UserDefined) => false,
+            Some(TokenKind::Control | TokenKind::Unused) | None => true,
+        }
+    }
+
+    /// Tokens that end the assistant's turn, ascending.
+    pub fn end_tokens(&self) -> &[u32] {
+        &self.end_tokens
+    }
+
+    /// The begin token that the file names; `encode_chat` puts it in front where the file asks for that.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// Number of tokens.
+    pub fn vocabulary(&self) -> usize {
+        self.kinds.len()
+    }
+}
+
+fn invalid(key: &str, reason: String) -> ModelError {
+    ModelError::InvalidMetadata { key: key.to_owned(), reason }
+}
+
+fn token_kinds(file: &GgufFile, tokens: usize) -> Result<Vec<TokenKind>, ModelError> {
+    let kinds = file
+        .integers(keys::TOKEN_TYPE)?
+        .into_iter()
+        .map(|number| {
+            TokenKind::from_number(number)
+                .ok_or_else(|| invalid(keys::TOKEN_TYPE, format!("unknown token type {number}")))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    if kinds.len() != tokens {
+        return Err(invalid(keys::TOKEN_TYPE, format!("{} entries for {tokens} tokens", kinds.len())));
+    }
+    Ok(kinds)
+}
+
+/// The bytes of every token behind each other, and where each begins (one more entry than tokens).
+fn token_table(tokens: &[&str], kinds: &[TokenKind]) -> (Vec<u8>, Vec<usize>) {
+    let alphabet = byte_alphabet();
+    let mut bytes = Vec::with_capacity(tokens.iter().map(|token| token.len()).sum());
+    let mut offsets = Vec::with_capacity(tokens.len() + 1);
+    offsets.push(0);
+    for (token, kind) in tokens.iter().zip(kinds) {
+        if *kind == TokenKind::Normal {
+            for character in token.chars() {
+                match alphabet.get(&character) {
+                    Some(byte) => bytes.push(*byte),
+                    // Not in the byte alphabet: the vocabulary spells it out.
+                    None => bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+                }
+            }
+        } else {
+            bytes.extend_from_slice(token.as_bytes());
+        }
+        offsets.push(bytes.len());
+    }
+    (bytes, offsets)
+}
+
+/// GPT-2's printable stand-ins for the 256 bytes: printable Latin-1 characters stand for themselves, the other bytes take
+/// the characters from U+0100 on, in order.
+fn byte_alphabet() -> HashMap<char, u8> {
+    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
+    let mut stand_ins = '\u{100}'..='\u{1FF}';
+    (0..=u8::MAX)
+        .filter_map(|byte| {
+            let character = if printable(byte) { Some(char::from(byte)) } else { stand_ins.next() };
+            character.map(|character| (character, byte))
+        })
+        .collect()
+}
+
+fn build_bpe(file: &GgufFile, tokens: &[&str]) -> Result<tokenizers::Tokenizer, ModelError> {
+    let failed = |error: tokenizers::Error| ModelError::Tokenizer(error.to_string());
+    let merges = file
+        .strings(keys::MERGES)?
+        .into_iter()
+        .map(|merge| {
+            merge
+                .split_once(' ')
+                .map(|(left, right)| (left.to_owned(), right.to_owned()))
+                .ok_or_else(|| invalid(keys::MERGES, format!("`{merge}` is no pair")))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let vocabulary = tokens.iter().map(|token| (*token).to_owned()).zip(0u32..).collect::<Vocab>();
+    let bpe = BPE::builder().vocab_and_merges(vocabulary, merges).build().map_err(failed)?;
+    let mut tokenizer = tokenizers::Tokenizer::new(bpe);
+    let bytes_only = ByteLevel::new(false, false, false);
+    let steps: Vec<PreTokenizerWrapper> = match file.string(keys::TOKENIZER_PRE)? {
+        "qwen2" => {
+            tokenizer.with_normalizer(Some(NFC)).map_err(failed)?;
+            let pattern = SplitPattern::Regex(QWEN2_SPLIT.to_owned());
+            let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(failed)?;
+            vec![split.into(), bytes_only.into()]
+        }
+        // Digits one by one, then GPT-2's own split (tokenizer.json of HuggingFaceTB/SmolLM2-135M-Instruct).
+        "smollm" => vec![Digits::new(true).into(), ByteLevel::new(false, true, true).into()],
+        other => {
+            let reason = format!("`{other}` is not supported: expected one of qwen2, smollm");
+            return Err(invalid(keys::TOKENIZER_PRE, reason));
+        }
+    };
+    tokenizer.with_pre_tokenizer(Some(Sequence::new(steps)));
+    Ok(tokenizer)
+}
+
+/// A private-use character that no message contains.
+fn unused_character(messages: &[ChatMessage]) -> Result<char, ModelError> {
+    ('\u{F0000}'..='\u{FFFFD}')
+        .find(|candidate| messages.iter().all(|message| !message.content.contains(*candidate)))
+        .ok_or_else(|| ModelError::Tokenizer("the messages use every private-use character".to_owned()))
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Piece<'a> {
+    Plain(&'a str),
+    Special(u32),
+}
+
+/// Finds special tokens in text; at each place the longest one wins.
+struct SpecialMatcher {
+    /// By first byte, longest text first.
+    by_first_byte: HashMap<u8, Vec<(String, u32)>>,
+}
+
+impl SpecialMatcher {
+    fn new<'a>(specials: impl Iterator<Item = (&'a str, u32)>) -> Self {
+        let mut by_first_byte: HashMap<u8, Vec<(String, u32)>> = HashMap::new();
+        for (text, id) in specials {
+            if let Some(first) = text.bytes().next() {
+                by_first_byte.entry(first).or_default().push((text.to_owned(), id));
+            }
+        }
+        for texts in by_first_byte.values_mut() {
+            texts.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
+        }
+        Self { by_first_byte }
+    }
+
+    fn id(&self, text: &str) -> Option<u32> {
+        self.match_at(text).filter(|(length, _)| *length == text.len()).map(|(_, id)| id)
+    }
+
+    /// The special token that `text` begins with: its length in bytes and its id.
+    fn match_at(&self, text: &str) -> Option<(usize, u32)> {
+        let candidates = self.by_first_byte.get(text.as_bytes().first()?)?;
+        candidates.iter().find(|(special, _)| text.starts_with(special)).map(|(special, id)| (special.len(), *id))
+    }
+
+    /// The plain and special pieces of a text, in order; plain pieces are not empty.
+    fn split<'a>(&self, text: &'a str) -> Vec<Piece<'a>> {
+        let mut pieces = Vec::new();
+        let (mut plain_from, mut at) = (0, 0);
+        while at < text.len() {
+            let matched = if text.is_char_boundary(at) { self.match_at(&text[at..]) } else { None };
+            let Some((length, id)) = matched else {
+                at += 1;
+                continue;
+            };
+            if plain_from < at {
+                pieces.push(Piece::Plain(&text[plain_from..at]));
+            }
+            pieces.push(Piece::Special(id));
+            at += length;
+            plain_from = at;
+        }
+        if plain_from < text.len() {
+            pieces.push(Piece::Plain(&text[plain_from..]));
+        }
+        pieces
+    }
+
+    /// `content` with a guard inside everything that is, or that together with a neighbour's text could become, a special
+    /// token: after the first character of every occurrence, before a beginning that could end one and behind an end that
+    /// could begin one.
+    fn guard(&self, content: &str, guard: char) -> String {
+        let mut guarded = String::with_capacity(content.len());
+        let specials = || self.by_first_byte.values().flatten().map(|(special, _)| special.as_str());
+        if specials().any(|special| proper_suffixes(special).any(|suffix| content.starts_with(suffix))) {
+            guarded.push(guard);
+        }
+        for (at, character) in content.char_indices() {
+            guarded.push(character);
+            if self.match_at(&content[at..]).is_some() {
+                guarded.push(guard);
+            }
+        }
+        if specials().any(|special| proper_prefixes(special).any(|prefix| content.ends_with(prefix))) {
+            guarded.push(guard);
+        }
+        guarded
+    }
+}
+
+/// The non-empty beginnings of `text` that are shorter than it.
+fn proper_prefixes(text: &str) -> impl Iterator<Item = &str> {
+    text.char_indices().skip(1).map(|(at, _)| &text[..at])
+}
+
+/// The non-empty ends of `text` that are shorter than it.
+fn proper_suffixes(text: &str) -> impl Iterator<Item = &str> {
+    text.char_indices().skip(1).map(|(at, _)| &text[at..])
+}
