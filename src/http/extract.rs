@@ -157,7 +157,7 @@ mod tests {
         check_field(r#"{"grade": 7, "items": {}}"#, "items");
         check_field(r#"{}"#, "grade");
         check_field(r#"{"grade": 7, "colour": 1}"#, "colour");
-        check_field(r#"[]"#, "grade");
+        check_field(r#"[]"#, "body");
         check_field(r#""text""#, "body");
     }
 
