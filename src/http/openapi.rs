@@ -18,6 +18,9 @@ use super::{policy, routes};
     tags(
         (name = "operation", description = "Health, metrics"),
         (name = "models", description = "Language model and text encoder, compatible with OpenAI's API"),
+        (name = "graph", description = "The subject knowledge graph"),
+        (name = "search", description = "Hybrid search over concepts and documents"),
+        (name = "lessons", description = "Lesson preparation"),
         (name = "access", description = "Keys and sessions"),
     ),
 )]

@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::models::Models;
+use crate::assistants::lesson::LessonPlanner;
 use crate::config::ServerSettings;
+use crate::graph::KnowledgeGraph;
+use crate::retrieval::Searcher;
 use crate::store::keys::KeyStore;
 use crate::telemetry::Metrics;
 
@@ -17,27 +20,29 @@ pub struct AppState {
     pub keys: KeyStore,
     pub models: Models,
     pub metrics: Metrics,
+    pub graph: Arc<KnowledgeGraph>,
+    pub searcher: Arc<Searcher>,
+    pub planner: LessonPlanner,
     /// Cancelled when the shutdown's grace period is over: streams that still run end with an `error` event.
     pub closing: CancellationToken,
     pub started_at: Timestamp,
 }
 
-impl AppState {
-    pub fn new(server: ServerSettings, keys: KeyStore, models: Models, metrics: Metrics) -> Self {
-        let server = Arc::new(server);
-        Self { server, keys, models, metrics, closing: CancellationToken::new(), started_at: Timestamp::now() }
-    }
+/// What [`AppState::new`] is made of.
+pub struct AppParts {
+    pub server: ServerSettings,
+    pub keys: KeyStore,
+    pub models: Models,
+    pub metrics: Metrics,
+    pub graph: Arc<KnowledgeGraph>,
+    pub searcher: Arc<Searcher>,
+    pub planner: LessonPlanner,
 }
 
-#[cfg(test)]
 impl AppState {
-    /// An empty database and no models.
-    pub(crate) async fn for_tests() -> Self {
-        use super::models::ModelSlot;
-        let database = crate::store::Database::in_memory().await.unwrap();
-        let models =
-            Models { generator: Arc::new(ModelSlot::new("generator")), encoder: Arc::new(ModelSlot::new("encoder")) };
-        let server = crate::config::Settings::default().server;
-        Self::new(server, KeyStore::new(database), models, Metrics::detached().unwrap())
+    pub fn new(parts: AppParts) -> Self {
+        let AppParts { server, keys, models, metrics, graph, searcher, planner } = parts;
+        let (closing, started_at) = (CancellationToken::new(), Timestamp::now());
+        Self { server: Arc::new(server), keys, models, metrics, graph, searcher, planner, closing, started_at }
     }
 }

@@ -15,6 +15,7 @@ mod markdown;
 mod rows;
 mod search;
 mod segment;
+mod shipped;
 mod vectors;
 
 pub use chunk::Chunk;
@@ -23,6 +24,7 @@ pub use eval::{EvalError, Metrics, RetrievalReport, evaluate};
 pub use fusion::FusionWeights;
 pub use index::*;
 pub use ingest::{ConceptText, IngestError, IngestOptions, IngestReport, Indexer, Ingested, SourceDocument, SourceFormat, SyncReport};
-pub use linking::ConceptLinker;
+pub use linking::{ConceptLinker, GraphConcepts};
 pub use search::{Hit, SearchError, SearchRequest, SearchResponse, Searcher};
 pub use segment::Segmenter;
+pub use shipped::shipped_documents;
