@@ -504,8 +504,9 @@ impl Parser {
                     "abs" => Expr::Abs,
                     _ if word.len() == 1 => return Ok(Expr::Letter(self.letter()?)),
                     _ => {
-                        return self
-                            .error(&format!("`{word}` is neither a letter nor a function (write `*` between letters)"));
+                        return self.error(&format!(
+                            "`{word}` is neither a letter nor a function (write `*` between letters)"
+                        ));
                     }
                 };
                 self.advance();
