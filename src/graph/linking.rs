@@ -85,7 +85,7 @@ impl Linker {
     }
 
     fn add_name(&mut self, concept: usize, name: &str, weight: f64) {
-        let spelling: String = words_of(&normalise(name)).concat();
+        let spelling: String = units(&normalise(name)).into_iter().map(|(_, _, word)| word).collect();
         // One character is part of too many words to say anything.
         if spelling.chars().count() < 2 {
             return;
@@ -149,29 +149,30 @@ impl Linker {
 
     /// Where names occur: from, to (in characters) and the names spelled so. Longest first from the left, not overlapping.
     fn occurrences(&self, normal: &str) -> Vec<(usize, usize, &[usize])> {
-        let units = words_of(normal);
+        let units = units(normal);
         let borders = self.borders(normal);
         let mut found = Vec::new();
         let mut at = 0;
         while at < units.len() {
+            let start = units[at].0;
             let mut best = None;
             let mut spelling = String::new();
-            for (end, unit) in units.iter().enumerate().skip(at) {
-                spelling.push_str(unit);
-                if spelling.chars().count() > self.longest {
+            for (index, (from, to, word)) in units.iter().enumerate().skip(at) {
+                if from - start >= self.longest {
                     break;
                 }
+                spelling.push_str(word);
                 if let Some(names) = self.spellings.get(&spelling)
-                    && borders.contains(&at)
-                    && borders.contains(&(end + 1))
+                    && borders.contains(&start)
+                    && borders.contains(to)
                 {
-                    best = Some((end + 1, names, spelling.chars().count()));
+                    best = Some((index + 1, *to, names));
                 }
             }
             match best {
-                Some((end, names, length)) => {
-                    found.push((at, at + length, names.as_slice()));
-                    at = end;
+                Some((next, end, names)) => {
+                    found.push((start, end, names.as_slice()));
+                    at = next;
                 }
                 None => at += 1,
             }
@@ -179,13 +180,13 @@ impl Linker {
         found
     }
 
-    /// The positions between words, counted in units of [`words_of`].
+    /// The positions between words, in characters.
     fn borders(&self, normal: &str) -> BTreeSet<usize> {
         let mut borders = BTreeSet::from([0]);
-        let mut units = 0;
+        let mut position = 0;
         for token in self.words.cut(normal, false) {
-            units += words_of(token.word).len();
-            borders.insert(units);
+            position += token.word.chars().count();
+            borders.insert(position);
         }
         borders
     }
@@ -236,14 +237,18 @@ impl Linker {
     }
 }
 
-/// Chinese characters one by one, English words (without plural s, so that spellings agree) and numbers as wholes.
-fn words_of(normal: &str) -> Vec<String> {
+/// Chinese characters one by one, English words (without plural s, so that spellings agree) and numbers as wholes; each
+/// with the characters from and to which it goes.
+fn units(normal: &str) -> Vec<(usize, usize, String)> {
     let chars: Vec<char> = normal.chars().collect();
+    let mut position = 0;
     chars
         .chunk_by(|a, b| a.is_alphanumeric() && b.is_alphanumeric() && !is_han(*a) && !is_han(*b))
         .map(|unit| {
-            let unit: String = unit.iter().collect();
-            stem(&unit).to_owned()
+            let start = position;
+            position += unit.len();
+            let word: String = unit.iter().collect();
+            (start, position, stem(&word).to_owned())
         })
         .collect()
 }
@@ -256,3 +261,7 @@ fn similarity(name: &BTreeSet<String>, text: &BTreeSet<String>) -> f64 {
     }
     0.7 * common / name.len() as f64 + 0.3 * common / text.len() as f64
 }
+
+#[cfg(test)]
+#[path = "linking_tests.rs"]
+mod tests;
