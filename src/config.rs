@@ -116,10 +116,8 @@ pub struct DocumentSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LessonSettings {
-    /// Plans written at the same time.
+    /// Plans written at the same time; one more is refused with 429.
     pub max_concurrent: usize,
-    /// Plans that wait beyond those; the next one is refused with 429.
-    pub queue: usize,
 }
 
 /// The log, written to standard error.
@@ -164,7 +162,7 @@ impl Default for Settings {
             },
             graph: GraphSettings { dir: None, base: "urn:zhujiao:".to_owned() },
             documents: DocumentSettings { dir: None },
-            lesson: LessonSettings { max_concurrent: 8, queue: 0 },
+            lesson: LessonSettings { max_concurrent: 8 },
             log: LogSettings { format: LogFormat::Text, filter: "info".to_owned() },
         }
     }
