@@ -82,7 +82,7 @@ async fn load_generator(
     let path = file_of(&models.generator, store).await?;
     let (name, kind) = (settings.models.generator.clone(), settings.models.device);
     let kv = KvSettings {
-        capacity: KvCapacity::Bytes(settings.engine.kv_memory_mib << 20),
+        capacity: KvCapacity::Bytes((settings.engine.kv_memory_mib as u64) << 20),
         precision: KvPrecision::default(),
     };
     let config = EngineConfig {
