@@ -1,7 +1,7 @@
 //! Bias and the exact GELU in one pass.
 //!
-//! candle's `gelu_erf` calls libm's scalar `erff` per element, which costs as much as a matrix product here. This one is
-//! written so that the compiler vectorizes it.
+//! candle's `gelu_erf` calls libm's scalar `erff` per element, which costs as much as a matrix product here. This one
+//! is written so that the compiler vectorizes it.
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
@@ -18,7 +18,8 @@ impl CustomOp2 for BiasGelu {
     }
 
     fn cpu_fwd(&self, xs: &CpuStorage, xl: &Layout, bias: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (Some((x_start, x_end)), Some((b_start, b_end))) = (xl.contiguous_offsets(), bl.contiguous_offsets()) else {
+        let (Some((x_start, x_end)), Some((b_start, b_end))) = (xl.contiguous_offsets(), bl.contiguous_offsets())
+        else {
             bail!("bias-gelu wants contiguous tensors");
         };
         let (xs, bias) = (&xs.as_slice::<f32>()?[x_start..x_end], &bias.as_slice::<f32>()?[b_start..b_end]);
