@@ -1,6 +1,19 @@
 //! Text encoders: sentences in, unit vectors out.
+//!
+//! [`E5Encoder`] runs multilingual-e5-small (Wang et al. 2024, arXiv:2402.05672) on candle. [`E5Model`] is its synchronous
+//! inside: file, tokenizer and forward pass.
+
+mod e5_file;
+mod e5_model;
+mod encoder;
+mod gelu;
+mod unigram;
 
 use async_trait::async_trait;
+
+pub use e5_file::E5FileError;
+pub use e5_model::{E5Error, E5Model};
+pub use encoder::E5Encoder;
 
 /// e5 models encode the two sides of a search with different prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,5 +1,8 @@
 //! The one SQLite file that holds everything that must not be lost. Each table's owner has its own submodule.
 
+pub mod keys;
+pub mod plans;
+
 use std::path::Path;
 use std::time::Duration;
 

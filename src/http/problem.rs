@@ -1,0 +1,460 @@
+//! Errors on the wire: problem+json (RFC 9457) with a stable `code`.
+//!
+//! [`ApiError`] is everything that a handler can fail with. Its status, code and texts are in one match
+//! ([`ApiError::describe`]) that the compiler keeps complete. What is inside an error is logged with the request's id and
+//! never sent. [`Problem`] is the body, of error responses and of the SSE `error` event alike.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::Language;
+use crate::embedding::EncodeError;
+use crate::runtime::GenerationError;
+use crate::store::StoreError;
+
+/// Loading a model takes seconds to a minute.
+const RETRY_UNAVAILABLE: Duration = Duration::from_secs(10);
+
+/// Why a request was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// 401: the route needs a key and there is none.
+    #[error("no bearer token")]
+    Unauthenticated,
+    /// 401: the key or session is unknown, revoked or expired.
+    #[error("the bearer token is not valid")]
+    InvalidToken,
+    /// 401: the sign-in link is unknown, used or expired.
+    #[error("the sign-in token is not valid")]
+    InvalidSignIn,
+    /// 403: the caller's role may not do this.
+    #[error("the role is not allowed to do this")]
+    Forbidden,
+    /// 403: a handler without a row in the policy table; a fault of ours that the caller cannot mend.
+    #[error("the route has no policy")]
+    NoPolicy,
+    /// 404: no such route.
+    #[error("no such route")]
+    RouteNotFound,
+    /// 404: no such thing. `what` is the kind (`concept`).
+    #[error("no {what} `{id}`")]
+    NotFound { what: &'static str, id: String },
+    /// 405: the route exists, with the methods in `allow` (`GET, HEAD`).
+    #[error("method not allowed")]
+    MethodNotAllowed { allow: String },
+    /// 413.
+    #[error("the body is larger than {limit} bytes")]
+    BodyTooLarge { limit: usize },
+    /// 400: the client left or stalled before the body was complete.
+    #[error("the body could not be read: {0}")]
+    BodyUnreadable(String),
+    /// 415: `expected` is the content type that the route takes.
+    #[error("expected {expected}")]
+    UnsupportedMediaType { expected: &'static str },
+    /// 400: the body is not JSON at all.
+    #[error("malformed JSON: {0}")]
+    MalformedJson(String),
+    /// 422: the request is well-formed and cannot be used; the list says which fields and why. Never empty.
+    #[error("invalid fields: {}", .0.iter().map(|error| error.field.as_str()).collect::<Vec<_>>().join(", "))]
+    InvalidFields(Vec<FieldError>),
+    /// 503: the server is shutting down.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    #[error(transparent)]
+    Generation(#[from] GenerationError),
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// 500: a fault inside; the text is for the log.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// A field of the request that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// Path in the body or name in the query: `messages[0].content`.
+    pub field: String,
+    pub detail: String,
+}
+
+/// The body of an error.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Problem {
+    /// `urn:zhujiao:problem:` and the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What kind of problem this is, the same each time.
+    pub title: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// Stable, for programs.
+    #[schema(example = "queue_full")]
+    pub code: &'static str,
+    /// What happened, for people: Chinese, or English for those who prefer it.
+    pub detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errors: Option<Vec<FieldError>>,
+    /// Seconds until another try makes sense: what `Retry-After` says, for events, which have no headers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+    /// The same in the shape of OpenAI's API, on the routes that are compatible with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<OpenAiError>,
+}
+
+/// An error as OpenAI's clients read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct OpenAiError {
+    pub message: String,
+    /// The group: `invalid_request_error`, `authentication_error`, …
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The field that is wrong.
+    pub param: Option<String>,
+    pub code: &'static str,
+}
+
+struct Description {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    zh: String,
+    en: String,
+}
+
+fn describe(status: StatusCode, code: &'static str, title: &'static str, zh: &str, en: &str) -> Description {
+    Description { status, code, title, zh: zh.to_owned(), en: en.to_owned() }
+}
+
+impl ApiError {
+    /// One field cannot be used.
+    pub fn invalid_field(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::InvalidFields(vec![FieldError { field: field.into(), detail: detail.into() }])
+    }
+
+    fn describe(&self) -> Description {
+        use StatusCode as S;
+        match self {
+            Self::Unauthenticated => describe(
+                S::UNAUTHORIZED,
+                "unauthenticated",
+                "Authentication required",
+                "请先登录，或在请求中带上密钥（Authorization: Bearer …）。",
+                "Sign in, or send a key as `Authorization: Bearer …`.",
+            ),
+            Self::InvalidToken => describe(
+                S::UNAUTHORIZED,
+                "invalid_token",
+                "Invalid key or session",
+                "密钥或登录状态无效或已过期，请重新登录。",
+                "The key or session is unknown, revoked or expired. Sign in again.",
+            ),
+            Self::InvalidSignIn => describe(
+                S::UNAUTHORIZED,
+                "invalid_sign_in",
+                "Invalid sign-in link",
+                "登录链接无效、已使用或已过期，请获取新的链接。",
+                "The sign-in link is unknown, used or expired. Ask for a new one.",
+            ),
+            Self::Forbidden => describe(
+                S::FORBIDDEN,
+                "forbidden",
+                "Not allowed",
+                "当前身份没有进行此操作的权限。",
+                "Your role is not allowed to do this.",
+            ),
+            Self::NoPolicy => describe(
+                S::FORBIDDEN,
+                "no_policy",
+                "Not allowed",
+                "此功能尚未开放。",
+                "This route is not open to anybody yet.",
+            ),
+            Self::RouteNotFound => {
+                describe(S::NOT_FOUND, "route_not_found", "No such route", "没有这个地址。", "There is no such route.")
+            }
+            Self::NotFound { what, id } => Description {
+                status: S::NOT_FOUND,
+                code: "not_found",
+                title: "Not found",
+                zh: format!("没有找到 {id}。"),
+                en: format!("There is no {what} `{id}`."),
+            },
+            Self::MethodNotAllowed { allow } => Description {
+                status: S::METHOD_NOT_ALLOWED,
+                code: "method_not_allowed",
+                title: "Method not allowed",
+                zh: format!("此地址只接受 {allow}。"),
+                en: format!("This route takes {allow} only."),
+            },
+            Self::BodyTooLarge { limit } => Description {
+                status: S::PAYLOAD_TOO_LARGE,
+                code: "body_too_large",
+                title: "Body too large",
+                zh: format!("请求内容过大，最多 {limit} 字节。"),
+                en: format!("The body is longer than {limit} bytes."),
+            },
+            Self::BodyUnreadable(_) => describe(
+                S::BAD_REQUEST,
+                "body_unreadable",
+                "Body unreadable",
+                "请求内容不完整。",
+                "The body is incomplete.",
+            ),
+            Self::UnsupportedMediaType { expected } => Description {
+                status: S::UNSUPPORTED_MEDIA_TYPE,
+                code: "unsupported_media_type",
+                title: "Unsupported media type",
+                zh: format!("请求内容的类型应为 {expected}。"),
+                en: format!("The body must be {expected}, and say so in Content-Type."),
+            },
+            Self::MalformedJson(reason) => Description {
+                status: S::BAD_REQUEST,
+                code: "malformed_json",
+                title: "Malformed JSON",
+                zh: format!("请求内容不是有效的 JSON（{reason}）。"),
+                en: format!("The body is not valid JSON: {reason}."),
+            },
+            Self::InvalidFields(errors) => {
+                let fields = |between: &str| errors.iter().map(|e| e.field.as_str()).collect::<Vec<_>>().join(between);
+                let details = errors.iter().map(|e| format!("{}: {}", e.field, e.detail)).collect::<Vec<_>>();
+                Description {
+                    status: S::UNPROCESSABLE_ENTITY,
+                    code: "invalid_request",
+                    title: "Invalid request",
+                    zh: format!("以下内容填写有误：{}。", fields("、")),
+                    en: format!("Invalid fields: {}.", details.join("; ")),
+                }
+            }
+            Self::ShuttingDown => describe(
+                S::SERVICE_UNAVAILABLE,
+                "shutting_down",
+                "Shutting down",
+                "服务正在重启，请稍后再试。",
+                "The server is shutting down. Try again shortly.",
+            ),
+            Self::Generation(error) => describe_generation(error),
+            Self::Encode(EncodeError::Unavailable(_)) => describe(
+                S::SERVICE_UNAVAILABLE,
+                "model_unavailable",
+                "Model not ready",
+                "文本编码模型尚未就绪，请稍后再试（/readyz 显示进度）。",
+                "The text encoder is not ready yet; /readyz shows its progress.",
+            ),
+            Self::Encode(EncodeError::Internal(_)) | Self::Store(_) | Self::Internal(_) => internal(),
+        }
+    }
+
+    /// Whole seconds, at least one.
+    fn retry_after(&self) -> Option<u64> {
+        let wait = match self {
+            Self::Generation(GenerationError::QueueFull { retry_after }) => *retry_after,
+            Self::Generation(GenerationError::Unavailable(_))
+            | Self::Encode(EncodeError::Unavailable(_))
+            | Self::ShuttingDown => RETRY_UNAVAILABLE,
+            _ => return None,
+        };
+        Some((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
+    }
+
+    /// The body, in the reader's language. `openai` adds the `error` member.
+    pub fn problem(&self, language: Language, openai: bool) -> Problem {
+        let Description { status, code, title, zh, en } = self.describe();
+        let errors = match self {
+            Self::InvalidFields(errors) => Some(errors.clone()),
+            Self::Generation(GenerationError::InvalidRequest { field, reason }) => {
+                Some(vec![FieldError { field: (*field).to_owned(), detail: reason.clone() }])
+            }
+            _ => None,
+        };
+        let detail = match language {
+            Language::Chinese => zh,
+            Language::English => en,
+        };
+        let error = openai.then(|| OpenAiError {
+            message: detail.clone(),
+            kind: openai_type(status),
+            param: errors.as_ref().and_then(|errors| errors.first()).map(|error| error.field.clone()),
+            code,
+        });
+        let kind = format!("urn:zhujiao:problem:{code}");
+        let retry_after = self.retry_after();
+        Problem { kind, title, status: status.as_u16(), code, detail, errors, retry_after, error }
+    }
+
+    /// Logs what is inside. Called once per error, by whoever sends it, within the request's span.
+    pub(super) fn log(&self) {
+        let Description { status, code, .. } = self.describe();
+        if status.is_server_error() || matches!(self, Self::NoPolicy) {
+            tracing::error!(code, status = status.as_u16(), error = %self, "request failed");
+        } else {
+            tracing::debug!(code, status = status.as_u16(), error = %self, "request refused");
+        }
+    }
+
+    /// The whole response.
+    pub(super) fn to_response(&self, language: Language, openai: bool) -> Response {
+        let problem = self.problem(language, openai);
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        // Chinese or English by the request's header: caches must not mix them.
+        headers.insert(header::VARY, HeaderValue::from_static("accept-language"));
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Self::MethodNotAllowed { allow } = self
+            && let Ok(allow) = HeaderValue::from_str(allow)
+        {
+            headers.insert(header::ALLOW, allow);
+        }
+        response
+    }
+}
+
+fn internal() -> Description {
+    describe(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "Internal error",
+        "服务内部出错，请稍后再试。",
+        "Something went wrong inside. Try again later.",
+    )
+}
+
+fn describe_generation(error: &GenerationError) -> Description {
+    use StatusCode as S;
+    match error {
+        GenerationError::QueueFull { .. } => describe(
+            S::TOO_MANY_REQUESTS,
+            "queue_full",
+            "Too many requests",
+            "当前使用的人较多，请稍后再试。",
+            "The server is busy. Try again shortly.",
+        ),
+        GenerationError::PromptTooLong { prompt_tokens, context_length } => Description {
+            status: S::UNPROCESSABLE_ENTITY,
+            code: "prompt_too_long",
+            title: "Prompt too long",
+            zh: format!("内容过长：共 {prompt_tokens} 个词元，模型最多容纳 {context_length} 个。"),
+            en: format!("The prompt has {prompt_tokens} tokens; the model's context holds {context_length}."),
+        },
+        GenerationError::InvalidRequest { field, reason } => Description {
+            status: S::UNPROCESSABLE_ENTITY,
+            code: "invalid_request",
+            title: "Invalid request",
+            zh: format!("以下内容填写有误：{field}。"),
+            en: format!("Invalid fields: {field}: {reason}."),
+        },
+        GenerationError::DeadlineExceeded => describe(
+            S::GATEWAY_TIMEOUT,
+            "deadline_exceeded",
+            "Deadline exceeded",
+            "生成超时，请缩短内容或稍后再试。",
+            "The answer was not complete in time. Ask for less, or try again later.",
+        ),
+        GenerationError::Unavailable(_) => describe(
+            S::SERVICE_UNAVAILABLE,
+            "model_unavailable",
+            "Model not ready",
+            "语言模型尚未就绪，请稍后再试（/readyz 显示进度）。",
+            "The language model is not ready yet; /readyz shows its progress.",
+        ),
+        GenerationError::Internal(_) => internal(),
+    }
+}
+
+fn openai_type(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "authentication_error",
+        StatusCode::FORBIDDEN => "permission_error",
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+        status if status.is_client_error() => "invalid_request_error",
+        _ => "server_error",
+    }
+}
+
+/// Rides on the response until [`super::context`], which knows the reader's language, writes the body.
+#[derive(Clone)]
+pub(super) struct PendingProblem(pub(super) Arc<ApiError>);
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.to_response(Language::Chinese, false);
+        response.extensions_mut().insert(PendingProblem(Arc::new(self)));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(error: ApiError, status: u16, code: &str) {
+        let problem = error.problem(Language::Chinese, false);
+        assert_eq!((problem.status, problem.code), (status, code), "{error:?}");
+        assert!(problem.detail.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c)), "{}", problem.detail);
+        let english = error.problem(Language::English, false).detail;
+        assert!(english.is_ascii() || english.contains('…'), "{english}");
+    }
+
+    #[test]
+    fn each_error_has_its_status_and_code() {
+        check(ApiError::Unauthenticated, 401, "unauthenticated");
+        check(ApiError::Forbidden, 403, "forbidden");
+        check(ApiError::NotFound { what: "concept", id: "math:x".to_owned() }, 404, "not_found");
+        check(ApiError::BodyTooLarge { limit: 9 }, 413, "body_too_large");
+        check(ApiError::invalid_field("grade", "too big"), 422, "invalid_request");
+        check(GenerationError::QueueFull { retry_after: Duration::ZERO }.into(), 429, "queue_full");
+        check(GenerationError::PromptTooLong { prompt_tokens: 2, context_length: 1 }.into(), 422, "prompt_too_long");
+        check(GenerationError::DeadlineExceeded.into(), 504, "deadline_exceeded");
+        check(GenerationError::Unavailable("loading".to_owned()).into(), 503, "model_unavailable");
+        check(EncodeError::Unavailable("loading".to_owned()).into(), 503, "model_unavailable");
+        check(ApiError::Internal("secret".to_owned()), 500, "internal");
+    }
+
+    #[test]
+    fn the_inside_is_never_sent() {
+        let errors: [ApiError; 4] = [
+            ApiError::Internal("/etc/passwd".to_owned()),
+            GenerationError::Internal("/etc/passwd".to_owned()).into(),
+            EncodeError::Internal("/etc/passwd".to_owned()).into(),
+            StoreError::Corrupt("/etc/passwd".to_owned()).into(),
+        ];
+        for error in errors {
+            for language in [Language::Chinese, Language::English] {
+                let body = serde_json::to_string(&error.problem(language, true)).unwrap();
+                assert!(!body.contains("passwd"), "{body}");
+            }
+        }
+    }
+
+    #[test]
+    fn retry_after_is_in_whole_seconds_and_at_least_one() {
+        for (wait, expected) in [(Duration::ZERO, "1"), (Duration::from_millis(2100), "3"), (Duration::from_secs(4), "4")] {
+            let error = ApiError::from(GenerationError::QueueFull { retry_after: wait });
+            assert_eq!(error.to_response(Language::Chinese, false).headers()[header::RETRY_AFTER], expected);
+        }
+    }
+
+    #[test]
+    fn openai_clients_find_their_shape_beside_the_problem() {
+        let problem = ApiError::invalid_field("tools", "not supported").problem(Language::English, true);
+        let body = serde_json::to_value(problem).unwrap();
+        assert_eq!(body["type"], "urn:zhujiao:problem:invalid_request");
+        assert_eq!(body["errors"][0]["field"], "tools");
+        assert_eq!(body["error"]["param"], "tools");
+        assert_eq!(body["error"]["type"], "invalid_request_error");
+    }
+}

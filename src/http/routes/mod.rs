@@ -1,0 +1,27 @@
+//! One file per resource. A handler that is registered here needs a row in [`policy::TABLE`](super::policy::TABLE).
+
+mod chat;
+mod embeddings;
+mod keys;
+mod models;
+mod operation;
+mod sessions;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{AppState, openapi};
+
+/// All routes that the OpenAPI document describes.
+pub fn api() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .routes(routes!(operation::healthz))
+        .routes(routes!(operation::readyz))
+        .routes(routes!(operation::metrics))
+        .routes(routes!(models::list))
+        .routes(routes!(chat::complete))
+        .routes(routes!(embeddings::embed))
+        .routes(routes!(keys::create))
+        .routes(routes!(sessions::open))
+        .routes(routes!(sessions::show))
+}
