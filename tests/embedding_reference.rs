@@ -67,8 +67,7 @@ fn vectors_equal_the_reference() {
 #[test]
 fn a_text_in_a_batch_equals_the_text_alone() {
     let model = E5Model::load(&weights(), &Device::Cpu).unwrap();
-    let sequences: Vec<Vec<u32>> =
-        golden()[..24].iter().map(|line| model.tokenize(line.kind(), &line.text)).collect();
+    let sequences: Vec<Vec<u32>> = golden()[..24].iter().map(|line| model.tokenize(line.kind(), &line.text)).collect();
     let batch = model.encode(&sequences).unwrap();
     for (sequence, together) in sequences.iter().zip(&batch) {
         let alone = model.encode(std::slice::from_ref(sequence)).unwrap();

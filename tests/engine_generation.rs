@@ -23,7 +23,10 @@ fn start(file: &str, blocks: usize) -> Engine {
     let path = directory.join(file);
     assert!(path.is_file(), "{} is missing: run `make test`, which pulls it", path.display());
     let model = load(&path, &Device::Cpu, KvSettings::blocks(blocks)).expect("model");
-    Engine::start(model.into(), EngineConfig::default()).expect("engine")
+    let t = std::time::Instant::now();
+    let e = Engine::start(model.into(), EngineConfig::default()).expect("engine");
+    eprintln!("START {:?}", t.elapsed());
+    e
 }
 
 fn small() -> &'static Engine {
@@ -65,7 +68,7 @@ async fn eight_concurrent_requests_answer_like_each_alone() {
         "用 Rust 写一个求最大公约数的函数。",
     ]
     .into_iter()
-    .map(|text| ask(text, 24))
+    .map(|text| ask(text, 16))
     .collect();
     let engine = small();
     let mut together = Vec::new();

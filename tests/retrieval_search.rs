@@ -8,8 +8,8 @@ use zhujiao::domain::{Grade, Subject};
 use zhujiao::embedding::{EncodeError, TextEncoder, TextKind};
 use zhujiao::graph::LinkedConcept;
 use zhujiao::retrieval::{
-    Collection, ConceptLinker, ConceptText, DocumentKind, EmbeddedIndex, Filter, IngestError, IngestOptions, Ingested,
-    Indexer, PassageIndex, SearchRequest, Searcher, Segmenter, SourceDocument, SourceFormat, SyncReport,
+    Collection, ConceptLinker, ConceptText, DocumentKind, EmbeddedIndex, Filter, Indexer, IngestError, IngestOptions,
+    Ingested, PassageIndex, SearchRequest, Searcher, Segmenter, SourceDocument, SourceFormat, SyncReport,
 };
 use zhujiao::store::Database;
 
@@ -73,7 +73,8 @@ async fn setup() -> Setup {
     let segmenter = Arc::new(Segmenter::new(["一元一次方程"]));
     let encoder = Arc::new(CharacterEncoder::default());
     let linker = Arc::new(TwoConcepts);
-    let indexer = Indexer::new(index.clone(), segmenter.clone()).with_encoder(encoder.clone()).with_linker(linker.clone());
+    let indexer =
+        Indexer::new(index.clone(), segmenter.clone()).with_encoder(encoder.clone()).with_linker(linker.clone());
     let searcher = Searcher::new(index.clone(), segmenter).with_encoder(encoder.clone()).with_linker(linker);
     Setup { index, encoder, indexer, searcher }
 }
@@ -227,7 +228,8 @@ async fn concepts_that_vanished_are_removed() {
     setup.indexer.ingest(markdown("guide.md", GUIDE), &options(None)).await.unwrap();
     let concepts = [concept("math:a", "甲", "甲的定义。"), concept("math:b", "乙", "乙的定义。")];
     setup.indexer.sync_concepts(concepts.clone()).await.unwrap();
-    let report = setup.indexer.sync_concepts([concepts[0].clone(), concept("math:c", "丙", "丙的定义。")]).await.unwrap();
+    let report =
+        setup.indexer.sync_concepts([concepts[0].clone(), concept("math:c", "丙", "丙的定义。")]).await.unwrap();
     assert_eq!(report, SyncReport { added: 1, unchanged: 1, replaced: 0, removed: 1 });
     let left = setup.index.documents(&Filter::default(), None, 10).await.unwrap();
     let mut left: Vec<&str> = left.iter().map(|document| document.key.reference.as_str()).collect();
@@ -262,5 +264,8 @@ async fn one_bad_file_stops_nothing() {
     ));
     std::fs::write(root.join("a.md"), GUIDE.replace("三层", "两层")).unwrap();
     let report = setup.indexer.ingest_paths(&paths[..1], &options(None)).await;
-    assert_eq!((report.added.len(), report.replaced.as_slice(), report.unchanged.as_slice()), (0, ["docs/a.md".to_owned()].as_slice(), ["docs/d.txt".to_owned()].as_slice()));
+    assert_eq!(
+        (report.added.len(), report.replaced.as_slice(), report.unchanged.as_slice()),
+        (0, ["docs/a.md".to_owned()].as_slice(), ["docs/d.txt".to_owned()].as_slice())
+    );
 }

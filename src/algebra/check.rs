@@ -4,7 +4,8 @@ use num_integer::Integer;
 use num_traits::One;
 
 use super::evaluate::{Real, Translation, evaluate};
-use super::expr::{Expr, Statement, parse_statement};
+use super::expr::{Expr, Statement};
+use super::parse::parse_statement;
 use super::rational::{Rational, integer, power_of_ten, show};
 use super::solve::{find_absolute, solve_one};
 use super::system::solve_system;

@@ -256,8 +256,8 @@ impl Translation {
                 }
                 Ratio::whole(Poly::one()).div(&base.pow(n.unsigned_abs())?)?
             }
-            Expr::Sqrt(a) => return self.root(&**a, 2),
-            Expr::Cbrt(a) => return self.root(&**a, 3),
+            Expr::Sqrt(a) => return self.root(a, 2),
+            Expr::Cbrt(a) => return self.root(a, 3),
             Expr::Abs(a) => {
                 let value = defined!(a);
                 if !value.num.is_number() || !value.den.is_number() {

@@ -27,6 +27,7 @@ mod check;
 mod evaluate;
 mod expr;
 mod notation;
+mod parse;
 mod poly;
 mod rational;
 mod roots;

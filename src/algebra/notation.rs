@@ -115,9 +115,7 @@ fn statement(question: &str, answer: &str) -> Result<String> {
     }
     unknowns.sort_unstable();
     let names: Vec<String> = unknowns.iter().map(char::to_string).collect();
-    let set = if matches!(answer, "none" | "all") {
-        answer.to_owned()
-    } else if question.contains(['<', '>']) {
+    let set = if matches!(answer, "none" | "all") || question.contains(['<', '>']) {
         answer.to_owned()
     } else if let [unknown] = unknowns[..] {
         points(answer, unknown)

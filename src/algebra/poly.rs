@@ -22,6 +22,8 @@ const ROOT: u32 = 12;
 /// Largest number of term products in one multiplication.
 const MAX_PRODUCTS: usize = 20_000;
 const MAX_TERMS: usize = 600;
+/// Highest power of a letter.
+const MAX_POWER: u32 = 4_000;
 /// Precision at which the sign of a nonzero number is given up; never reached by numbers that a person would write.
 const MAX_SIGN_BITS: u32 = 8_192;
 
@@ -132,7 +134,7 @@ impl Poly {
         let mut product = Self::default();
         for (left, a) in &self.terms {
             for (right, b) in &other.terms {
-                let (monomial, factor) = multiply(left, right);
+                let (monomial, factor) = multiply(left, right)?;
                 product.add_term(monomial, limited(a * b * factor)?);
             }
         }
@@ -150,9 +152,13 @@ impl Poly {
     }
 
     pub fn pow(&self, exponent: u32) -> Result<Self> {
+        // Square and multiply: exponents like that of (-1)^2025 cost nothing, and sizes are checked on the way.
         let mut power = Self::one();
-        for _ in 0..exponent {
-            power = power.mul(self)?;
+        for bit in (0..u32::BITS - exponent.leading_zeros()).rev() {
+            power = power.mul(&power)?;
+            if exponent >> bit & 1 == 1 {
+                power = power.mul(self)?;
+            }
         }
         Ok(power)
     }
@@ -298,7 +304,7 @@ pub(super) fn common_content(polys: &[Poly]) -> Rational {
     content(polys.iter().flat_map(|poly| poly.terms.values()))
 }
 
-fn multiply(left: &Monomial, right: &Monomial) -> (Monomial, Rational) {
+fn multiply(left: &Monomial, right: &Monomial) -> Result<(Monomial, Rational)> {
     let mut powers: BTreeMap<Generator, u32> = left.iter().copied().collect();
     for (generator, power) in right {
         *powers.entry(*generator).or_insert(0) += power;
@@ -312,11 +318,14 @@ fn multiply(left: &Monomial, right: &Monomial) -> (Monomial, Rational) {
             factor *= Rational::from_integer(prime.into());
             power -= ROOT;
         }
+        if power > MAX_POWER {
+            return Err(CheckError::TooLarge("a letter has a power over 4000"));
+        }
         if power > 0 {
             product.push((generator, power));
         }
     }
-    (product, factor)
+    Ok((product, factor))
 }
 
 /// A quotient of polynomials. Nothing letters could be zero in is cancelled; who divides notes what must not be zero.

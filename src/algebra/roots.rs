@@ -245,7 +245,8 @@ impl Root {
         for denominator in denominators {
             self.refine_below(&Rational::new(BigInt::one(), &denominator * 2))?;
             let scale = Rational::from_integer(denominator.clone());
-            let candidate = Rational::new((&self.low * &scale).ceil().to_integer(), denominator);
+            // The next multiple above `low`, which itself may be another root.
+            let candidate = Rational::new((&self.low * &scale).floor().to_integer() + 1, denominator);
             if candidate <= self.high && self.poly.sign_at(&candidate)?.is_eq() {
                 (self.low, self.high) = (candidate.clone(), candidate);
                 break;

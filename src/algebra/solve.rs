@@ -211,14 +211,13 @@ impl Line {
         if let Some(number) = root.rational() {
             return self.holds_at(alternatives, &Real::rational(number.clone()));
         }
-        let value = root.value()?;
         for alternative in alternatives {
             let mut all = true;
             for condition in alternative {
                 all = all
                     && match self.rationalise(condition)? {
                         Some(parts) => parts.holds_at(condition.relation, root)?,
-                        None => holds(condition, &[(self.unknown, value.clone())])?,
+                        None => holds(condition, &[(self.unknown, root.value()?)])?,
                     };
             }
             if all {

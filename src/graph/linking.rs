@@ -118,9 +118,13 @@ impl Linker {
         }
         self.link_actions(&normal, &found, &mut raise);
         let content = features(&content);
+        let literal = found.iter().flat_map(|(_, _, names)| names.iter()).map(|index| &self.names[*index].features);
+        let explained: BTreeSet<&String> = literal.flatten().collect();
         for name in self.names.iter().filter(|name| name.features.len() >= NEAR_FEATURES) {
             let similarity = similarity(&name.features, &content);
-            if similarity >= NEAR {
+            // A name that shares nothing with the text but what a literal occurrence explains is not meant.
+            let more = name.features.intersection(&content).any(|feature| !explained.contains(feature));
+            if similarity >= NEAR && more {
                 raise(name.concept, name.weight * NEAR_WEIGHT * similarity);
             }
         }

@@ -76,7 +76,10 @@ pub(super) fn is_han(char: char) -> bool {
     matches!(u32::from(char), 0x3400..=0x9FFF | 0xF900..=0xFAFF | 0x20000..=0x3FFFF)
 }
 
-/// Half width, lower case, without 的, without space around Chinese characters; other signs become one space.
+/// Spellings in use besides those of the textbooks.
+const VARIANTS: [(&str, &str); 4] = [("图像", "图象"), ("计数法", "记数法"), ("座标", "坐标"), ("方程式组", "方程组")];
+
+/// Half width, lower case, textbook spelling, without 的, without space around Chinese characters; other signs become one space.
 pub(super) fn normalise(text: &str) -> String {
     let mut normal = String::with_capacity(text.len());
     let mut space = false;
@@ -105,7 +108,7 @@ pub(super) fn normalise(text: &str) -> String {
             space = false;
         }
     }
-    normal.trim_end().to_owned()
+    VARIANTS.iter().fold(normal.trim_end().to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
 /// A normalised text without filler words.
@@ -154,6 +157,7 @@ mod tests {
             ("方程、函数", "方程 函数"),
             ("  ", ""),
             ("x-axis", "x axis"),
+            ("函数图像", "函数图象"),
         ] {
             assert_eq!(normalise(text), normal, "{text}");
         }

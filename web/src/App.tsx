@@ -2,7 +2,7 @@ import { useCallback, useEffect, useMemo, useState } from 'react';
 import { Api } from './api/client';
 import type { LessonPlan, LessonRequest, Session } from './api/types';
 import { ApiContext } from './app-context';
-import { useI18n } from './i18n';
+import { clock, useI18n } from './i18n';
 import { PlanPage } from './plan/PlanPage';
 import { useWriting } from './plan/useWriting';
 import { WritingPage } from './plan/WritingPage';
@@ -11,6 +11,7 @@ import { SignInPage } from './signin/SignInPage';
 import { StartPage } from './start/StartPage';
 import { loadPreference, savePreference } from './storage';
 import { TopBar } from './TopBar';
+import { useToast } from './ui/toast';
 
 export function App() {
   const hash = useHash();
@@ -62,6 +63,7 @@ interface SignedInProps {
 
 function SignedIn({ token, onSignOut, onExpired }: SignedInProps) {
   const { t } = useI18n();
+  const toast = useToast();
   const hash = useHash();
   const route = useMemo(() => parseRoute(hash), [hash]);
   // One client for as long as the token lasts.
@@ -75,10 +77,12 @@ function SignedIn({ token, onSignOut, onExpired }: SignedInProps) {
     api.session().then(setSession, () => undefined);
   }, [api]);
 
-  const onDone = useCallback((plan: LessonPlan) => {
+  const onDone = (plan: LessonPlan, seconds: number): void => {
+    toast(t('writing_done', { time: clock(seconds) }));
+    if (parseRoute(window.location.hash).name !== 'new') return;
     setFresh(plan);
-    if (parseRoute(window.location.hash).name === 'new') navigate(href({ name: 'plan', id: plan.id }), { replace: true });
-  }, []);
+    navigate(href({ name: 'plan', id: plan.id }), { replace: true });
+  };
   const desk = useWriting(api, onDone);
   const { writing } = desk;
 

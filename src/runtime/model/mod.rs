@@ -14,6 +14,7 @@ pub mod measure;
 mod parallel;
 pub mod reference;
 mod rope;
+mod special;
 mod template;
 mod tensor_attention;
 #[cfg(test)]

@@ -98,11 +98,6 @@ interface Call {
   token?: string;
 }
 
-export interface Download {
-  blob: Blob;
-  filename: string | undefined;
-}
-
 /** The server, as this page uses it. Rejects with `ApiError`, `DecodeError`, `StreamCut`, a network or an abort error. */
 export class Api {
   constructor(
@@ -158,9 +153,9 @@ export class Api {
     return this.json(lessonPlan, `${planPath(id)}/sections/${section}/regenerate`, { method: 'POST', signal });
   }
 
-  async exportPlan(id: string, format: 'md' | 'json'): Promise<Download> {
+  async exportPlan(id: string, format: 'md' | 'json'): Promise<Blob> {
     const response = await this.call(`${planPath(id)}/export?format=${format}`, { accept: '*/*' });
-    return { blob: await response.blob(), filename: attachmentName(response.headers.get('content-disposition')) };
+    return response.blob();
   }
 
   createPlan(request: LessonRequest, signal: AbortSignal): AsyncGenerator<PlanEvent, void, undefined> {
@@ -176,7 +171,8 @@ export class Api {
   }
 
   private async call(path: string, { method = 'GET', body, accept = 'application/json', signal, token }: Call): Promise<Response> {
-    const headers: Record<string, string> = { accept };
+    // Errors explain themselves in the language of the page, which need not be the browser's.
+    const headers: Record<string, string> = { accept, 'accept-language': document.documentElement.lang };
     const bearer = token ?? this.token();
     if (bearer !== undefined) headers['authorization'] = `Bearer ${bearer}`;
     if (body !== undefined) headers['content-type'] = 'application/json';
@@ -215,17 +211,3 @@ export class Api {
 }
 
 const planPath = (id: string): string => `/v1/lesson-plans/${encodeURIComponent(id)}`;
-
-/** RFC 6266: `filename*` (UTF-8) wins over `filename`. */
-export function attachmentName(header: string | null): string | undefined {
-  if (!header) return undefined;
-  const extended = /filename\*\s*=\s*UTF-8''([^;]+)/i.exec(header)?.[1];
-  if (extended !== undefined) {
-    try {
-      return decodeURIComponent(extended.trim());
-    } catch {
-      return undefined;
-    }
-  }
-  return /filename\s*=\s*"([^"]+)"/i.exec(header)?.[1];
-}

@@ -92,12 +92,12 @@ const planHead = {
   topic: string,
   subject,
   grade: number,
-  minutes: number,
   created_at: string,
 };
 
 export const lessonPlan = object({
   ...planHead,
+  minutes: number,
   language: oneOf(LANGUAGES, 'zh-CN'),
   notes: optional(string),
   concepts: withDefault(array(namedRef), []),
@@ -110,7 +110,7 @@ export const lessonPlan = object({
 export type LessonPlan = Infer<typeof lessonPlan>;
 
 /** What the list shows of a plan; a list that carries whole plans reads just as well. */
-export const planSummary = object({ ...planHead, updated_at: optional(string) });
+export const planSummary = object({ ...planHead, minutes: optional(number), updated_at: optional(string) });
 export type PlanSummary = Infer<typeof planSummary>;
 
 export const page = <T>(item: Decoder<T>): Decoder<{ items: T[]; next_cursor: string | undefined }> =>

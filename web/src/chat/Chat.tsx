@@ -9,7 +9,11 @@ import { Icon } from '../ui/Icon';
 import type { Message } from './conversation';
 import type { Chatting } from './useConversation';
 
+/** The server's limit, in characters. */
+const MESSAGE_LIMIT = 500;
+
 interface Props {
+  /** Undefined while there is no plan yet to talk about. */
   chatting: Chatting | undefined;
   onShowSection: (name: SectionName) => void;
   onClose?: () => void;
@@ -75,7 +79,7 @@ export function Chat({ chatting, onShowSection, onClose }: Props) {
         {chatting?.loadFailed && <p className="empty">{t('chat_load_error')}</p>}
         {empty && (
           <div className="chat-empty">
-            <p>{t('chat_empty')}</p>
+            <p>{t(chatting ? 'chat_empty' : 'chat_later')}</p>
             {chatting && (
               <div className="chat-tips">
                 {(['chat_tip_1', 'chat_tip_2', 'chat_tip_3'] as const).map((tip) => (
@@ -93,7 +97,7 @@ export function Chat({ chatting, onShowSection, onClose }: Props) {
           ))}
           {pending && (
             <li className="message message-assistant">
-              {pending.text && <MessageText text={pending.text} citations={pending.citations} />}
+              {pending.text && <MessageText text={pending.text} citations={pending.citations} cited={[]} />}
               {pending.changing ? (
                 <p className="message-state">
                   <span className="pulse" />
@@ -133,7 +137,7 @@ export function Chat({ chatting, onShowSection, onClose }: Props) {
           placeholder={t('chat_placeholder')}
           aria-label={t('chat_label')}
           disabled={!chatting}
-          maxLength={4000}
+          maxLength={MESSAGE_LIMIT}
           onChange={(event) => setText(event.target.value)}
           onKeyDown={onKeyDown}
         />
@@ -156,18 +160,18 @@ function Bubble({ message, onShowSection }: { message: Message; onShowSection: (
   return (
     <li className={`message message-${message.role}`}>
       <span className="sr-only">{t(message.role === 'user' ? 'chat_you' : 'chat_assistant')}</span>
-      <MessageText text={message.text} citations={message.citations} />
+      <MessageText text={message.text} citations={message.citations} cited={message.cited} />
       {message.changed && <Changed section={message.changed} onShow={onShowSection} />}
     </li>
   );
 }
 
 /** A message's own sources come before the plan's of the same key. */
-function MessageText({ text, citations }: { text: string; citations: Citations }) {
+function MessageText({ text, citations, cited }: { text: string; citations: Citations; cited: string[] }) {
   const outer = useContext(SourcesContext);
   const sources = useMemo(() => ({ ...outer, citations: { ...outer.citations, ...citations } }), [outer, citations]);
   // Sources that the text does not mark itself are listed below it.
-  const unmarked = Object.keys(citations).filter((key) => !text.includes(`[${key}]`));
+  const unmarked = cited.filter((key) => !text.includes(`[${key}]`));
   return (
     <SourcesContext.Provider value={sources}>
       <Markdown text={text} />

@@ -7,6 +7,8 @@ export interface Message {
   text: string;
   /** Sources that the message brings along; a key that is missing here is looked up in the plan. */
   citations: Citations;
+  /** All keys that the message cites, whether or not its text marks them. */
+  cited: string[];
   changed: SectionName | undefined;
 }
 
@@ -39,6 +41,7 @@ const fromWire = (message: ChatMessage): Message => ({
   role: message.role,
   text: message.text,
   citations: Array.isArray(message.citations) ? {} : message.citations,
+  cited: Array.isArray(message.citations) ? message.citations : Object.keys(message.citations),
   changed: message.changed_section ?? message.section,
 });
 
@@ -51,7 +54,7 @@ export function reduceConversation(state: Conversation, action: ConversationActi
     case 'sent': {
       // Sending again after a failure does not repeat the question in the list.
       const repeated = state.failure?.text === action.text;
-      const question: Message = { role: 'user', text: action.text, citations: {}, changed: undefined };
+      const question: Message = { role: 'user', text: action.text, citations: {}, cited: [], changed: undefined };
       return {
         messages: repeated ? state.messages : [...state.messages, question],
         pending: { question: action.text, text: '', citations: {}, changing: undefined, changed: undefined },
@@ -71,7 +74,7 @@ export function reduceConversation(state: Conversation, action: ConversationActi
 const answerOf = (pending: Pending): Message[] =>
   pending.text === '' && !pending.changed
     ? []
-    : [{ role: 'assistant', text: pending.text, citations: pending.citations, changed: pending.changed }];
+    : [{ role: 'assistant', text: pending.text, citations: pending.citations, cited: [], changed: pending.changed }];
 
 function fail(state: Conversation, pending: Pending, failure: Failure): Conversation {
   return { messages: [...state.messages, ...answerOf(pending)], pending: undefined, failure: { failure, text: pending.question } };

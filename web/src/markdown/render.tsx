@@ -15,11 +15,19 @@ export const Markdown = memo(function Markdown({ text, className }: { text: stri
   return <div className={className ? `prose ${className}` : 'prose'}>{nodes.map((node, i) => block(node, i))}</div>;
 });
 
+/** What must not begin a line. Browsers keep it with a word, but not with a citation mark. */
+const CLOSING = /^[，。、；：！？）》」』”’…,.;:!?)]+/;
+
+function closingAfter(nodes: Inline[], i: number): string {
+  const next = nodes[i + 1];
+  return next?.type === 'text' ? (CLOSING.exec(next.text)?.[0] ?? '') : '';
+}
+
 function inline(nodes: Inline[]): ReactNode {
   return nodes.map((node, i) => {
     switch (node.type) {
       case 'text':
-        return <Fragment key={i}>{node.text}</Fragment>;
+        return <Fragment key={i}>{nodes[i - 1]?.type === 'cite' ? node.text.replace(CLOSING, '') : node.text}</Fragment>;
       case 'math':
         return <Formula key={i} tex={node.tex} display={node.display} />;
       case 'strong':
@@ -31,7 +39,12 @@ function inline(nodes: Inline[]): ReactNode {
       case 'break':
         return <br key={i} />;
       case 'cite':
-        return <CiteChip key={i} id={node.key} />;
+        return (
+          <span key={i} className="cites">
+            <CiteChip id={node.key} />
+            {closingAfter(nodes, i)}
+          </span>
+        );
     }
   });
 }

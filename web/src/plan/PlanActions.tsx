@@ -41,18 +41,18 @@ export function PlanActions({ plan, onDeleted }: { plan: LessonPlan; onDeleted: 
 
   const copy = (): Promise<void> =>
     attempt(async () => {
-      const { blob } = await api.exportPlan(plan.id, 'md');
+      const blob = await api.exportPlan(plan.id, 'md');
       await writeClipboard(await blob.text());
       toast(t('plan_copied'));
     });
 
   const download = (format: 'md' | 'json'): Promise<void> =>
     attempt(async () => {
-      const { blob, filename } = await api.exportPlan(plan.id, format);
+      const blob = await api.exportPlan(plan.id, format);
       const url = URL.createObjectURL(blob);
       const link = document.createElement('a');
       link.href = url;
-      link.download = filename ?? `${plan.topic.replace(/[\\/:*?"<>|]/g, ' ')}.${format}`;
+      link.download = `${plan.topic.replace(/[\\/:*?"<>|]/g, ' ')}.${format}`;
       link.click();
       // The browser has taken the data by then.
       window.setTimeout(() => URL.revokeObjectURL(url), 10_000);

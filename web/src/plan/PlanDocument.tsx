@@ -163,7 +163,7 @@ function Draft({ text }: { text: string }) {
   const lines = draftLines(text);
   if (lines.length === 0) return <Skeleton lines={3} />;
   return (
-    <div className="draft" aria-hidden="true">
+    <div className="draft" data-long={text.length > 240} aria-hidden="true">
       {lines.map((line, i) => (
         <p key={i}>
           <Rich text={line} />

@@ -1,4 +1,4 @@
-import { useMemo, useState, type ReactNode } from 'react';
+import { useMemo, useRef, useState, type ReactNode } from 'react';
 import type { Citations } from '../api/types';
 import { useI18n } from '../i18n';
 import { useWide } from '../ui/hooks';
@@ -23,8 +23,21 @@ export function PlanFrame({ citations, outline, side, layer, children }: Props) 
   const [trail, setTrail] = useState<Source[]>([]);
   const source = trail.at(-1);
   const active = source?.type === 'citation' ? source.key : undefined;
+  const opener = useRef<Element>(null);
+  const close = (): void => {
+    setTrail([]);
+    // Back to the mark that was followed. A modal dialog does this by itself.
+    if (wide && opener.current instanceof HTMLElement) opener.current.focus({ preventScroll: true });
+  };
   const sources = useMemo(
-    () => ({ citations, active, open: (next: Source) => setTrail([next]) }),
+    () => ({
+      citations,
+      active,
+      open: (next: Source) => {
+        opener.current = document.activeElement;
+        setTrail([next]);
+      },
+    }),
     [citations, active],
   );
 
@@ -33,7 +46,7 @@ export function PlanFrame({ citations, outline, side, layer, children }: Props) 
       source={source}
       onOpen={(next) => setTrail((now) => [...now, next])}
       onBack={trail.length > 1 ? () => setTrail((now) => now.slice(0, -1)) : undefined}
-      onClose={() => setTrail([])}
+      onClose={close}
     />
   );
 
@@ -48,7 +61,7 @@ export function PlanFrame({ citations, outline, side, layer, children }: Props) 
           <aside
             className="side"
             onKeyDown={(event) => {
-              if (event.key === 'Escape' && source) setTrail([]);
+              if (event.key === 'Escape' && source) close();
             }}
           >
             {/* The chat stays mounted behind a source, with its scroll position and its half-written message. */}
@@ -61,7 +74,7 @@ export function PlanFrame({ citations, outline, side, layer, children }: Props) 
       </div>
       {layer}
       {!wide && panel && (
-        <Sheet label={t('source_panel')} shape="bottom" onClose={() => setTrail([])}>
+        <Sheet label={t('source_panel')} shape="bottom" onClose={close}>
           {panel}
         </Sheet>
       )}

@@ -1,4 +1,5 @@
-import { SECTION_NAMES } from '../api/types';
+import { useEffect, useRef } from 'react';
+import { SECTION_NAMES, type SectionName } from '../api/types';
 import { Chat } from '../chat/Chat';
 import { clock, useI18n } from '../i18n';
 import { FailureNotice } from '../ui/FailureNotice';
@@ -20,13 +21,14 @@ interface Props {
 export function WritingPage({ desk, writing, onEdit }: Props) {
   const { t } = useI18n();
   const { request, failure, phase } = writing;
+  const follow = useFollow(writing.current);
   const done = sectionsDone(writing);
   const active = phase === 'writing';
   const nothing = done === 0 && !active;
   const head = { ...request, notes: request.notes, concepts: writing.concepts };
 
   const edit = (
-    <button type="button" className="btn btn-quiet btn-small" onClick={onEdit}>
+    <button type="button" className="btn btn-small" onClick={onEdit}>
       {t('writing_edit')}
     </button>
   );
@@ -68,7 +70,7 @@ export function WritingPage({ desk, writing, onEdit }: Props) {
       outline={<Outline done={(name) => writing.sections[name] !== undefined} current={writing.current} updated={undefined} />}
       side={<Chat chatting={undefined} onShowSection={scrollToSection} />}
     >
-      {active && <Progress writing={writing} onStop={desk.stop} />}
+      {active && <Progress writing={writing} onFollow={follow} onStop={desk.stop} />}
       {notice}
       <PlanDocument
         head={head}
@@ -82,7 +84,37 @@ export function WritingPage({ desk, writing, onEdit }: Props) {
   );
 }
 
-function Progress({ writing, onStop }: { writing: Writing; onStop: () => void }) {
+/** Keeps the section being written in view, until the teacher scrolls to read; the result takes up following again. */
+function useFollow(current: SectionName | undefined): () => void {
+  const following = useRef(true);
+  useEffect(() => {
+    const leave = (event: Event): void => {
+      if (event instanceof KeyboardEvent && !/^(Arrow|Page|Home|End| )/.test(event.key)) return;
+      following.current = false;
+    };
+    const kinds = ['wheel', 'touchmove', 'keydown'] as const;
+    for (const kind of kinds) window.addEventListener(kind, leave, { passive: true });
+    return () => {
+      for (const kind of kinds) window.removeEventListener(kind, leave);
+    };
+  }, []);
+  useEffect(() => {
+    // The first section is below the title, and in view already.
+    if (following.current && current && current !== SECTION_NAMES[0]) scrollToSection(current);
+  }, [current]);
+  return () => {
+    following.current = true;
+    if (current) scrollToSection(current);
+  };
+}
+
+interface ProgressProps {
+  writing: Writing;
+  onFollow: () => void;
+  onStop: () => void;
+}
+
+function Progress({ writing, onFollow, onStop }: ProgressProps) {
   const { t } = useI18n();
   const now = useNow(true);
   const done = sectionsDone(writing);
@@ -94,7 +126,13 @@ function Progress({ writing, onStop }: { writing: Writing; onStop: () => void })
         <span className="pulse" />
         {/* Only the change of section is announced, not the running clock. */}
         <p role="status" aria-live="polite" className="progress-label">
-          {label}
+          {current ? (
+            <button type="button" onClick={onFollow} title={t('writing_go')}>
+              {label}
+            </button>
+          ) : (
+            label
+          )}
         </p>
         <span className="progress-count">{t('writing_count', { n: done, total: SECTION_NAMES.length })}</span>
         <span className="progress-time">{t('writing_elapsed', { time: clock(Math.max(0, now - writing.startedAt) / 1000) })}</span>

@@ -11,7 +11,7 @@ export interface WritingDesk {
 }
 
 /** Holds the plan that is being written while the teacher moves about the page; there is one at a time. */
-export function useWriting(api: Api, onDone: (plan: LessonPlan) => void): WritingDesk {
+export function useWriting(api: Api, onDone: (plan: LessonPlan, seconds: number) => void): WritingDesk {
   const [writing, setWriting] = useState<Writing>();
   const running = useRef<AbortController>(undefined);
   const finished = useRef(onDone);
@@ -22,7 +22,8 @@ export function useWriting(api: Api, onDone: (plan: LessonPlan) => void): Writin
       running.current?.abort();
       const controller = new AbortController();
       running.current = controller;
-      setWriting(startWriting(request, performance.now()));
+      const startedAt = performance.now();
+      setWriting(startWriting(request, startedAt));
       const dispatch = (action: WritingAction): void => {
         // A run that was replaced has nothing to say any more.
         if (running.current === controller) setWriting((now) => now && reduceWriting(now, action));
@@ -31,7 +32,7 @@ export function useWriting(api: Api, onDone: (plan: LessonPlan) => void): Writin
         try {
           for await (const event of api.createPlan(request, controller.signal)) {
             dispatch({ type: 'event', event, at: performance.now() });
-            if (event.type === 'done' && running.current === controller) finished.current(event.plan);
+            if (event.type === 'done' && running.current === controller) finished.current(event.plan, (performance.now() - startedAt) / 1000);
           }
         } catch (error) {
           const at = performance.now();

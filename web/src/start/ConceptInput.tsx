@@ -5,6 +5,7 @@ import { useApi } from '../app-context';
 import { useI18n } from '../i18n';
 import { gradeLabel } from '../labels';
 import { useDebounced } from '../ui/hooks';
+import { TOPIC_LIMIT } from './lesson-form';
 
 interface Props {
   id: string;
@@ -91,7 +92,7 @@ export function ConceptInput({ id, value, subject, grade, invalid, describedBy, 
         aria-activedescendant={shown && at >= 0 ? `${list}-${at}` : undefined}
         aria-invalid={invalid}
         aria-describedby={describedBy}
-        maxLength={200}
+        maxLength={TOPIC_LIMIT}
         value={value}
         placeholder={t('field_topic_placeholder')}
         onChange={(event) => {

@@ -3,7 +3,7 @@ import type { Readiness } from '../api/types';
 import { useApi } from '../app-context';
 import { useI18n, type MessageKey } from '../i18n';
 
-const STATES = ['ready', 'loading', 'downloading', 'missing', 'failed', 'waiting'] as const;
+const STATES = ['ready', 'loading', 'downloading', 'missing', 'failed'] as const;
 
 /** Shown while the server cannot write yet; asks again every few seconds until it can. */
 export function ModelStatus() {
@@ -41,7 +41,7 @@ export function ModelStatus() {
     );
   }
   const roleOf = (role: string): MessageKey | undefined =>
-    role === 'generation' ? 'model_generation' : role === 'embedding' ? 'model_embedding' : undefined;
+    role === 'generator' ? 'model_generator' : role === 'encoder' ? 'model_encoder' : undefined;
   return (
     <section className="model-status" role="status" aria-label={t('ready_title')}>
       <h2>

@@ -1,5 +1,5 @@
 import { useEffect, useMemo, useRef, useState, type KeyboardEvent } from 'react';
-import { LANGUAGES, SUBJECTS, type LessonRequest } from '../api/types';
+import { SUBJECTS, type LessonRequest } from '../api/types';
 import { useI18n, type MessageKey } from '../i18n';
 import { ALL_GRADES, gradeLabel } from '../labels';
 import type { Writing } from '../plan/writing';
@@ -7,7 +7,7 @@ import { href } from '../router';
 import { Icon } from '../ui/Icon';
 import { parseWish } from '../wish/parse';
 import { ConceptInput } from './ConceptInput';
-import { editsOf, fieldsOf, MINUTES, validate, type Edits, type Invalid } from './lesson-form';
+import { editsOf, fieldsOf, MINUTES, NOTES_LIMIT, validate, type Edits, type Invalid } from './lesson-form';
 import { ModelStatus } from './ModelStatus';
 import { RecentPlans } from './RecentPlans';
 
@@ -24,7 +24,7 @@ export function StartPage({ initial, writing, onStart }: Props) {
   const [edits, setEdits] = useState<Edits>(() => (initial ? editsOf(initial) : {}));
   const [invalid, setInvalid] = useState<Invalid>({});
   const wish = useMemo(() => parseWish(sentence), [sentence]);
-  const fields = fieldsOf(wish, edits, language);
+  const fields = fieldsOf(wish, edits);
   const area = useRef<HTMLTextAreaElement>(null);
   const form = useRef<HTMLDivElement>(null);
   const formShown = sentence.trim() !== '' || Object.keys(edits).length > 0;
@@ -118,7 +118,10 @@ export function StartPage({ initial, writing, onStart }: Props) {
 
           {formShown && (
             <div className="fields" ref={form}>
-              <p className="fields-lead">{t('form_confirm_lead')}</p>
+              <p className="fields-lead">
+                {t('form_confirm_lead')}
+                {(language === 'en' || wish.language === 'en') && ` ${t('plan_language_note')}`}
+              </p>
               <div className="field field-topic">
                 <label htmlFor="field-topic">{t('field_topic')}</label>
                 <ConceptInput
@@ -131,7 +134,7 @@ export function StartPage({ initial, writing, onStart }: Props) {
                   onChange={(topic) => edit({ topic })}
                   onPick={(concept) =>
                     edit({
-                      topic: language === 'en' && concept.label_en ? concept.label_en : concept.label,
+                      topic: concept.label,
                       subject: concept.subject,
                       ...(fields.grade === undefined ? { grade: concept.grade } : {}),
                     })
@@ -205,25 +208,13 @@ export function StartPage({ initial, writing, onStart }: Props) {
                 </div>
                 {error('minutes')}
               </div>
-              <div className="field">
-                <label htmlFor="field-language">{t('field_language')}</label>
-                <select
-                  id="field-language"
-                  className="input"
-                  value={fields.language}
-                  onChange={(event) => edit({ language: LANGUAGES.find((tag) => tag === event.target.value) ?? 'zh-CN' })}
-                >
-                  <option value="zh-CN">{t('language_zh')}</option>
-                  <option value="en">{t('language_en')}</option>
-                </select>
-              </div>
               <div className="field field-notes">
                 <label htmlFor="field-notes">{t('field_notes')}</label>
                 <textarea
                   id="field-notes"
                   className="input"
                   rows={2}
-                  maxLength={1000}
+                  maxLength={NOTES_LIMIT}
                   value={fields.notes}
                   placeholder={t('field_notes_placeholder')}
                   onChange={(event) => edit({ notes: event.target.value })}

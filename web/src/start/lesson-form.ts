@@ -1,4 +1,4 @@
-import type { Language, LessonRequest, Subject } from '../api/types';
+import type { LessonRequest, Subject } from '../api/types';
 import type { MessageKey } from '../i18n';
 import type { Wish } from '../wish/parse';
 
@@ -7,37 +7,41 @@ export interface Fields {
   subject: Subject;
   grade: number | undefined;
   minutes: number | undefined;
-  language: Language;
   notes: string;
 }
 
 /** What the teacher set by hand; it wins over what the sentence says. */
 export type Edits = Partial<Fields>;
 
-export const fieldsOf = (wish: Wish, edits: Edits, language: Language): Fields => ({
+export const fieldsOf = (wish: Wish, edits: Edits): Fields => ({
   topic: wish.topic,
   subject: wish.subject ?? 'math',
   grade: wish.grade,
   minutes: wish.minutes ?? 45,
-  language: wish.language ?? language,
   notes: wish.notes ?? '',
   ...edits,
 });
 
-export const editsOf = (request: LessonRequest): Edits => ({ ...request, notes: request.notes ?? '' });
+export const editsOf = ({ topic, subject, grade, minutes, notes }: LessonRequest): Edits => ({ topic, subject, grade, minutes, notes: notes ?? '' });
 
-export const MINUTES = { least: 5, most: 180 };
+/** The server's limits, so that a form that passes here passes there. */
+export const MINUTES = { least: 10, most: 180 };
+export const TOPIC_LIMIT = 100;
+export const NOTES_LIMIT = 500;
 
 export type Invalid = Partial<Record<'topic' | 'grade' | 'minutes', MessageKey>>;
 
 export function validate(fields: Fields): { request: LessonRequest } | { invalid: Invalid } {
   const invalid: Invalid = {};
-  const { topic, subject, grade, minutes, language, notes } = fields;
-  if (topic.trim() === '') invalid.topic = 'topic_required';
+  const { subject, grade, minutes } = fields;
+  const topic = fields.topic.trim().slice(0, TOPIC_LIMIT);
+  const notes = fields.notes.trim().slice(0, NOTES_LIMIT);
+  if (topic === '') invalid.topic = 'topic_required';
   if (grade === undefined) invalid.grade = 'grade_required';
   if (minutes === undefined || minutes < MINUTES.least || minutes > MINUTES.most) invalid.minutes = 'minutes_invalid';
   if (Object.keys(invalid).length > 0 || grade === undefined || minutes === undefined) return { invalid };
-  const request: LessonRequest = { topic: topic.trim(), subject, grade, minutes, language };
-  if (notes.trim() !== '') request.notes = notes.trim();
+  // The graph's content is Chinese, and the server refuses other languages for now.
+  const request: LessonRequest = { topic, subject, grade, minutes, language: 'zh-CN' };
+  if (notes !== '') request.notes = notes;
   return { request };
 }

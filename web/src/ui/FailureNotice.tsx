@@ -23,12 +23,14 @@ export function FailureNotice({ failure, topic = '', onRetry, onSuggestion, comp
   const { title, body } = describe(failure, topic, t);
   const suggestions = failure.kind === 'problem' ? failure.problem.suggestions : [];
   const unknownTopic = failure.kind === 'problem' && failure.problem.code === 'unknown_topic';
+  // A topic that we do not know and a busy hour are not mistakes: no red pen for them.
+  const calm = unknownTopic || wait > 0;
   const fields = failure.kind === 'problem' ? failure.problem.errors : [];
 
   return (
-    <div className={`notice notice-error${compact ? ' notice-compact' : ''}`} role="alert">
+    <div className={`notice ${calm ? 'notice-calm' : 'notice-error'}${compact ? ' notice-compact' : ''}`} role="alert">
       <span className="notice-icon">
-        <Icon name="warn" />
+        <Icon name={unknownTopic ? 'book' : calm ? 'clock' : 'warn'} />
       </span>
       <div className="notice-text">
         <p className="notice-title">{title}</p>
@@ -99,7 +101,8 @@ function describe(failure: Failure, topic: string, t: Translate): { title: strin
       if (problem.status === 429) return { title: t('error_busy'), body: t('error_busy_body') };
       if (problem.status === 503) return { title: t('error_unavailable'), body: problem.detail || undefined };
       if (problem.status === 403) return { title: t('error_forbidden'), body: problem.detail || undefined };
-      return { title: problem.title || t('error_title'), body: problem.detail || undefined };
+      // `title` is for programs and always English; `detail` is for people.
+      return { title: t('error_title'), body: problem.detail || problem.title || undefined };
     }
   }
 }

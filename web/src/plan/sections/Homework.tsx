@@ -53,7 +53,7 @@ function Exercise({ exercise, open, onToggle }: { exercise: ExerciseItem; open: 
   return (
     <li className="exercise">
       <div className="exercise-prompt">
-        <Markdown text={exercise.prompt} />
+        <Markdown text={keepOptions(exercise.prompt)} />
       </div>
       <div className="exercise-foot">
         <button type="button" className="answer-toggle" aria-expanded={open} onClick={onToggle}>
@@ -79,3 +79,6 @@ function Exercise({ exercise, open, onToggle }: { exercise: ExerciseItem; open: 
     </li>
   );
 }
+
+/** Keeps the letter of a choice on the line of what it stands for. */
+const keepOptions = (prompt: string): string => prompt.replace(/([A-F][.．、])\s+/g, '$1\u00a0');
