@@ -214,10 +214,7 @@ pub struct Flags {
 
 impl Settings {
     /// Reads all layers. `environment` holds all variables of the process; those of other programs are skipped.
-    pub fn load(
-        flags: &Flags,
-        environment: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
+    pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut figment = Figment::from(Serialized::defaults(Self::default()));
         match &flags.config {
             Some(path) if !path.is_file() => return Err(ConfigError::FileMissing(path.clone())),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use zhujiao::config::{ConfigError, Flags, Settings};
+use zhujiao::retrieval::IndexError;
 use zhujiao::store::{Database, StoreError};
 use zhujiao::telemetry::{self, TelemetryError};
 
@@ -52,6 +53,8 @@ pub enum CliError {
     Telemetry(#[from] TelemetryError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Index(#[from] IndexError),
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
     /// What was asked for does not exist.
@@ -69,7 +72,7 @@ impl CliError {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Config(_) => 2,
-            Self::Telemetry(_) | Self::Store(_) | Self::Io { .. } | Self::NotFound(_) => 1,
+            Self::Telemetry(_) | Self::Store(_) | Self::Index(_) | Self::Io { .. } | Self::NotFound(_) => 1,
         }
     }
 }
@@ -81,12 +84,10 @@ impl Cli {
             Command::Serve(args) => args.listen.clone(),
             Command::Keys(_) => None,
         };
-        let flags =
-            Flags { config: global.config, listen, data_dir: global.data_dir, models_dir: global.models_dir };
+        let flags = Flags { config: global.config, listen, data_dir: global.data_dir, models_dir: global.models_dir };
         // Variables that are not Unicode are not ours.
-        let environment = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        });
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let settings = Settings::load(&flags, environment)?;
         telemetry::start_logging(&settings.log)?;
         let runtime = tokio::runtime::Runtime::new().map_err(CliError::io("cannot start the runtime"))?;

@@ -8,7 +8,8 @@ use clap::Args;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use zhujiao::config::{Secret, Settings};
-use zhujiao::http::{AppState, ModelSlot, Models, serve};
+use zhujiao::http::{AppState, ModelSlot, Models, Parts, serve};
+use zhujiao::retrieval::{EmbeddedIndex, Searcher, Segmenter};
 use zhujiao::store::keys::{FirstAdministrator, KeyStore};
 use zhujiao::telemetry::Metrics;
 
@@ -46,7 +47,10 @@ pub async fn run(settings: Settings) -> Result<(), CliError> {
     let address = listener.local_addr().map_err(CliError::io("cannot read the address that was bound"))?;
     greet(&base_url(&settings, address), &first, &sign_in);
 
-    let state = AppState::new(settings.server, keys, models, metrics);
+    let index = Arc::new(EmbeddedIndex::open(database.clone()).await?);
+    let segmenter = Arc::new(Segmenter::new([]));
+    let searcher = Arc::new(Searcher::new(index, segmenter).with_encoder(models.encoder.clone()));
+    let state = AppState::new(settings.server, Parts { keys, models, metrics, searcher });
     let closing = state.closing.clone();
     let shutdown = async move {
         signal().await;
@@ -67,7 +71,10 @@ fn greet(url: &str, first: &FirstAdministrator, sign_in: &Secret) {
     if let Some(key) = &first.made {
         println!("管理员密钥，仅显示这一次 / administrator's key, shown this once: {}", key.expose());
     }
-    println!("登录链接，15 分钟内一次有效 / sign in, once and within 15 minutes: {url}/#/signin?token={}", sign_in.expose());
+    println!(
+        "登录链接，15 分钟内一次有效 / sign in, once and within 15 minutes: {url}/#/signin?token={}",
+        sign_in.expose()
+    );
 }
 
 /// How a browser reaches the server: the public URL, or the bound address, with the local host for "all interfaces".

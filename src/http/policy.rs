@@ -51,6 +51,7 @@ pub const TABLE: &[Rule] = &[
     rule("GET", "/v1/models", STAFF),
     rule("POST", "/v1/chat/completions", STAFF),
     rule("POST", "/v1/embeddings", STAFF),
+    rule("POST", "/v1/search", EVERYONE),
     rule("POST", "/v1/keys", ADMINISTRATORS),
     rule("POST", "/v1/sessions", PUBLIC),
     rule("GET", "/v1/session", EVERYONE),

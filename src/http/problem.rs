@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use crate::domain::Language;
 use crate::embedding::EncodeError;
+use crate::retrieval::SearchError;
 use crate::runtime::GenerationError;
 use crate::store::StoreError;
 
@@ -69,6 +70,8 @@ pub enum ApiError {
     Generation(#[from] GenerationError),
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    #[error(transparent)]
+    Search(#[from] SearchError),
     #[error(transparent)]
     Store(#[from] StoreError),
     /// 500: a fault inside; the text is for the log.
@@ -248,7 +251,7 @@ impl ApiError {
                 "文本编码模型尚未就绪，请稍后再试（/readyz 显示进度）。",
                 "The text encoder is not ready yet; /readyz shows its progress.",
             ),
-            Self::Encode(EncodeError::Internal(_)) | Self::Store(_) | Self::Internal(_) => internal(),
+            Self::Encode(EncodeError::Internal(_)) | Self::Search(_) | Self::Store(_) | Self::Internal(_) => internal(),
         }
     }
 
@@ -442,7 +445,9 @@ mod tests {
 
     #[test]
     fn retry_after_is_in_whole_seconds_and_at_least_one() {
-        for (wait, expected) in [(Duration::ZERO, "1"), (Duration::from_millis(2100), "3"), (Duration::from_secs(4), "4")] {
+        for (wait, expected) in
+            [(Duration::ZERO, "1"), (Duration::from_millis(2100), "3"), (Duration::from_secs(4), "4")]
+        {
             let error = ApiError::from(GenerationError::QueueFull { retry_after: wait });
             assert_eq!(error.to_response(Language::Chinese, false).headers()[header::RETRY_AFTER], expected);
         }

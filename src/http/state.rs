@@ -7,25 +7,36 @@ use tokio_util::sync::CancellationToken;
 
 use super::models::Models;
 use crate::config::ServerSettings;
+use crate::retrieval::Searcher;
 use crate::store::keys::KeyStore;
 use crate::telemetry::Metrics;
 
-/// The parts behind the API; cheap to clone.
+/// The parts behind the API.
+pub struct Parts {
+    pub keys: KeyStore,
+    pub models: Models,
+    pub metrics: Metrics,
+    pub searcher: Arc<Searcher>,
+}
+
+/// What every handler can take; cheap to clone.
 #[derive(Clone)]
 pub struct AppState {
     pub server: Arc<ServerSettings>,
     pub keys: KeyStore,
     pub models: Models,
     pub metrics: Metrics,
+    pub searcher: Arc<Searcher>,
     /// Cancelled when the shutdown's grace period is over: streams that still run end with an `error` event.
     pub closing: CancellationToken,
     pub started_at: Timestamp,
 }
 
 impl AppState {
-    pub fn new(server: ServerSettings, keys: KeyStore, models: Models, metrics: Metrics) -> Self {
-        let server = Arc::new(server);
-        Self { server, keys, models, metrics, closing: CancellationToken::new(), started_at: Timestamp::now() }
+    pub fn new(server: ServerSettings, parts: Parts) -> Self {
+        let Parts { keys, models, metrics, searcher } = parts;
+        let closing = CancellationToken::new();
+        Self { server: Arc::new(server), keys, models, metrics, searcher, closing, started_at: Timestamp::now() }
     }
 }
 
@@ -34,10 +45,18 @@ impl AppState {
     /// An empty database and no models.
     pub(crate) async fn for_tests() -> Self {
         use super::models::ModelSlot;
+        use crate::retrieval::{EmbeddedIndex, Segmenter};
         let database = crate::store::Database::in_memory().await.unwrap();
-        let models =
-            Models { generator: Arc::new(ModelSlot::new("generator")), encoder: Arc::new(ModelSlot::new("encoder")) };
-        let server = crate::config::Settings::default().server;
-        Self::new(server, KeyStore::new(database), models, Metrics::detached().unwrap())
+        let index = Arc::new(EmbeddedIndex::open(database.clone()).await.unwrap());
+        let parts = Parts {
+            keys: KeyStore::new(database),
+            models: Models {
+                generator: Arc::new(ModelSlot::new("generator")),
+                encoder: Arc::new(ModelSlot::new("encoder")),
+            },
+            metrics: Metrics::detached().unwrap(),
+            searcher: Arc::new(Searcher::new(index, Arc::new(Segmenter::new([])))),
+        };
+        Self::new(crate::config::Settings::default().server, parts)
     }
 }

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,7 +18,8 @@ use tower::ServiceExt;
 use zhujiao::config::Settings;
 use zhujiao::domain::Role;
 use zhujiao::embedding::{EncodeError, TextEncoder, TextKind};
-use zhujiao::http::{AppState, ModelSlot, Models, app};
+use zhujiao::http::{AppState, ModelSlot, Models, Parts, app};
+use zhujiao::retrieval::{EmbeddedIndex, Indexer, Searcher, Segmenter};
 use zhujiao::runtime::{
     FinishReason, GenerationError, GenerationEvent, GenerationRequest, GenerationStream, Generator, ModelInfo, Usage,
 };
@@ -116,6 +117,7 @@ pub struct TestApp {
     pub state: AppState,
     pub router: Router,
     pub generator: Arc<ScriptedGenerator>,
+    pub indexer: Indexer,
     keys: HashMap<Role, String>,
 }
 
@@ -140,7 +142,8 @@ impl TestApp {
     }
 
     async fn with_models(generator: Arc<ScriptedGenerator>, models: Models) -> Self {
-        let store = KeyStore::new(Database::in_memory().await.unwrap());
+        let database = Database::in_memory().await.unwrap();
+        let store = KeyStore::new(database.clone());
         let mut keys = HashMap::new();
         for role in ROLES {
             let new = NewKey { role, school: None, name: "test".to_owned() };
@@ -150,8 +153,14 @@ impl TestApp {
         let mut server = Settings::default().server;
         server.max_body_bytes = 64 * 1024;
         server.shutdown_grace = Duration::ZERO;
-        let state = AppState::new(server, store, models, Metrics::detached().unwrap());
-        Self { router: app(state.clone()), state, generator, keys }
+        // Its dictionary takes a moment: one for all tests of a binary.
+        static SEGMENTER: LazyLock<Arc<Segmenter>> = LazyLock::new(|| Arc::new(Segmenter::new([])));
+        let index = Arc::new(EmbeddedIndex::open(database).await.unwrap());
+        let searcher = Searcher::new(index.clone(), SEGMENTER.clone()).with_encoder(models.encoder.clone());
+        let indexer = Indexer::new(index, SEGMENTER.clone()).with_encoder(models.encoder.clone());
+        let metrics = Metrics::detached().unwrap();
+        let state = AppState::new(server, Parts { keys: store, models, metrics, searcher: Arc::new(searcher) });
+        Self { router: app(state.clone()), state, generator, indexer, keys }
     }
 
     pub fn key(&self, role: Role) -> &str {

@@ -5,6 +5,7 @@ mod embeddings;
 mod keys;
 mod models;
 mod operation;
+mod search;
 mod sessions;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -21,6 +22,7 @@ pub fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(models::list))
         .routes(routes!(chat::complete))
         .routes(routes!(embeddings::embed))
+        .routes(routes!(search::search))
         .routes(routes!(keys::create))
         .routes(routes!(sessions::open))
         .routes(routes!(sessions::show))
