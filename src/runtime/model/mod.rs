@@ -16,6 +16,8 @@ pub mod reference;
 mod rope;
 mod template;
 mod tensor_attention;
+#[cfg(test)]
+mod testing;
 mod tokenizer;
 
 use std::path::Path;
