@@ -156,8 +156,8 @@ impl Default for Settings {
                 device: Device::Auto,
             },
             engine: EngineSettings {
-                max_sequences: 8,
-                queue_capacity: 32,
+                max_sequences: 16,
+                queue_capacity: 64,
                 prefill_chunk: 256,
                 kv_memory_mib: 1024,
                 deadline: Duration::from_secs(600),

@@ -262,6 +262,70 @@ async fn the_models_are_listed() {
 }
 
 #[tokio::test]
+async fn concepts_are_found_page_by_page() {
+    let app = answering().await;
+    let get = async |path: &str| app.get(path, Role::Student).await;
+    let subjects = get("/v1/graph/subjects").await.json();
+    assert_eq!(subjects["items"][0]["id"], "math");
+
+    let found =
+        get("/v1/graph/concepts?q=%E4%B8%80%E5%85%83%E4%B8%80%E6%AC%A1%E6%96%B9%E7%A8%8B&subject=&grade=7&limit=3");
+    let found = found.await.json();
+    assert_eq!(found["items"][0]["label"], "一元一次方程", "{found}");
+
+    let first = get("/v1/graph/concepts?limit=200").await.json();
+    let all = first["items"].as_array().unwrap();
+    let mut paged = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = get(&format!("/v1/graph/concepts?limit=7&cursor={cursor}")).await.json();
+        paged.extend(page["items"].as_array().unwrap().clone());
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(&paged[..all.len()], all.as_slice());
+
+    let check = async |path: &str, field: &str| {
+        let problem = get(path).await.assert_problem(422, "invalid_request");
+        assert_eq!(problem["errors"][0]["field"], field, "{path}: {problem}");
+    };
+    check("/v1/graph/concepts?grade=0", "grade").await;
+    check("/v1/graph/concepts?grade=seven", "grade").await;
+    check("/v1/graph/concepts?subject=maths", "subject").await;
+    check("/v1/graph/concepts?limit=0", "limit").await;
+    check("/v1/graph/concepts?limit=201", "limit").await;
+    check("/v1/graph/concepts?cursor=abc", "cursor").await;
+    check("/v1/graph/concepts?cursor=999999", "cursor").await;
+    check("/v1/graph/path?from=math:equation", "to").await;
+}
+
+#[tokio::test]
+async fn a_concept_has_neighbours_and_ways_to_others() {
+    let app = answering().await;
+    let get = async |path: &str| app.get(path, Role::Teacher).await;
+    let id = "math:linear-equation-one-unknown";
+    let concept = get(&format!("/v1/graph/concepts/{id}")).await.json();
+    assert_eq!(concept["id"], id);
+    let before = concept["prerequisites"][0]["id"].as_str().unwrap();
+
+    let around = get(&format!("/v1/graph/concepts/{id}/neighbourhood?depth=1")).await.json();
+    assert_eq!(around["nodes"][0]["id"], id);
+    let edge = json!({"from": id, "to": before, "relation": "requires"});
+    assert!(around["edges"].as_array().unwrap().contains(&edge), "{around}");
+
+    let path = get(&format!("/v1/graph/path?from={before}&to={id}")).await.json();
+    assert_eq!((&path["kind"], &path["nodes"][0]["id"]), (&json!("prerequisite"), &json!(before)));
+
+    get("/v1/graph/concepts/math:nothing").await.assert_problem(404, "not_found");
+    get("/v1/graph/concepts/math:nothing/neighbourhood").await.assert_problem(404, "not_found");
+    get(&format!("/v1/graph/path?from={id}&to=math:nothing")).await.assert_problem(404, "not_found");
+    let deep = get(&format!("/v1/graph/concepts/{id}/neighbourhood?depth=4")).await;
+    assert_eq!(deep.assert_problem(422, "invalid_request")["errors"][0]["field"], "depth");
+}
+
+#[tokio::test]
 async fn a_search_finds_shared_passages_and_those_of_the_own_school() {
     let app = answering().await;
     for (reference, school) in [("shared.md", None), ("own.md", Some("no-1".to_owned()))] {

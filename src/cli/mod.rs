@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use zhujiao::config::{ConfigError, Flags, Settings};
+use zhujiao::graph::GraphError;
 use zhujiao::retrieval::IndexError;
 use zhujiao::store::{Database, StoreError};
 use zhujiao::telemetry::{self, TelemetryError};
@@ -54,6 +55,8 @@ pub enum CliError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
+    Graph(#[from] GraphError),
+    #[error(transparent)]
     Index(#[from] IndexError),
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
@@ -72,7 +75,12 @@ impl CliError {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Config(_) => 2,
-            Self::Telemetry(_) | Self::Store(_) | Self::Index(_) | Self::Io { .. } | Self::NotFound(_) => 1,
+            Self::Telemetry(_)
+            | Self::Store(_)
+            | Self::Graph(_)
+            | Self::Index(_)
+            | Self::Io { .. }
+            | Self::NotFound(_) => 1,
         }
     }
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use zhujiao::config::{Secret, Settings};
+use zhujiao::graph::{Content, KnowledgeGraph};
 use zhujiao::http::{AppState, ModelSlot, Models, Parts, serve};
 use zhujiao::retrieval::{EmbeddedIndex, Searcher, Segmenter};
 use zhujiao::store::keys::{FirstAdministrator, KeyStore};
@@ -48,9 +49,12 @@ pub async fn run(settings: Settings) -> Result<(), CliError> {
     greet(&base_url(&settings, address), &first, &sign_in);
 
     let index = Arc::new(EmbeddedIndex::open(database.clone()).await?);
-    let segmenter = Arc::new(Segmenter::new([]));
+    let content = settings.graph.dir.as_deref().map_or(Content::Embedded, Content::Directory);
+    let graph = Arc::new(KnowledgeGraph::load(content, &settings.graph.base)?);
+    let names = graph.concepts().iter().flat_map(|concept| concept.synonyms.iter().chain([&concept.label]));
+    let segmenter = Arc::new(Segmenter::new(names.map(String::as_str)));
     let searcher = Arc::new(Searcher::new(index, segmenter).with_encoder(models.encoder.clone()));
-    let state = AppState::new(settings.server, Parts { keys, models, metrics, searcher });
+    let state = AppState::new(settings.server, Parts { keys, models, metrics, graph, searcher });
     let closing = state.closing.clone();
     let shutdown = async move {
         signal().await;

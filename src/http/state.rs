@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::models::Models;
 use crate::config::ServerSettings;
+use crate::graph::KnowledgeGraph;
 use crate::retrieval::Searcher;
 use crate::store::keys::KeyStore;
 use crate::telemetry::Metrics;
@@ -16,6 +17,7 @@ pub struct Parts {
     pub keys: KeyStore,
     pub models: Models,
     pub metrics: Metrics,
+    pub graph: Arc<KnowledgeGraph>,
     pub searcher: Arc<Searcher>,
 }
 
@@ -26,6 +28,7 @@ pub struct AppState {
     pub keys: KeyStore,
     pub models: Models,
     pub metrics: Metrics,
+    pub graph: Arc<KnowledgeGraph>,
     pub searcher: Arc<Searcher>,
     /// Cancelled when the shutdown's grace period is over: streams that still run end with an `error` event.
     pub closing: CancellationToken,
@@ -34,9 +37,10 @@ pub struct AppState {
 
 impl AppState {
     pub fn new(server: ServerSettings, parts: Parts) -> Self {
-        let Parts { keys, models, metrics, searcher } = parts;
+        let Parts { keys, models, metrics, graph, searcher } = parts;
         let closing = CancellationToken::new();
-        Self { server: Arc::new(server), keys, models, metrics, searcher, closing, started_at: Timestamp::now() }
+        let (server, started_at) = (Arc::new(server), Timestamp::now());
+        Self { server, keys, models, metrics, graph, searcher, closing, started_at }
     }
 }
 
@@ -45,6 +49,7 @@ impl AppState {
     /// An empty database and no models.
     pub(crate) async fn for_tests() -> Self {
         use super::models::ModelSlot;
+        use crate::graph::{Content, DEFAULT_BASE};
         use crate::retrieval::{EmbeddedIndex, Segmenter};
         let database = crate::store::Database::in_memory().await.unwrap();
         let index = Arc::new(EmbeddedIndex::open(database.clone()).await.unwrap());
@@ -55,6 +60,7 @@ impl AppState {
                 encoder: Arc::new(ModelSlot::new("encoder")),
             },
             metrics: Metrics::detached().unwrap(),
+            graph: Arc::new(KnowledgeGraph::load(Content::Embedded, DEFAULT_BASE).unwrap()),
             searcher: Arc::new(Searcher::new(index, Arc::new(Segmenter::new([])))),
         };
         Self::new(crate::config::Settings::default().server, parts)

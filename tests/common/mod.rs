@@ -18,6 +18,7 @@ use tower::ServiceExt;
 use zhujiao::config::Settings;
 use zhujiao::domain::Role;
 use zhujiao::embedding::{EncodeError, TextEncoder, TextKind};
+use zhujiao::graph::{Content, DEFAULT_BASE, KnowledgeGraph};
 use zhujiao::http::{AppState, ModelSlot, Models, Parts, app};
 use zhujiao::retrieval::{EmbeddedIndex, Indexer, Searcher, Segmenter};
 use zhujiao::runtime::{
@@ -153,13 +154,16 @@ impl TestApp {
         let mut server = Settings::default().server;
         server.max_body_bytes = 64 * 1024;
         server.shutdown_grace = Duration::ZERO;
-        // Its dictionary takes a moment: one for all tests of a binary.
+        // Both take a moment to make: one for all tests of a binary.
         static SEGMENTER: LazyLock<Arc<Segmenter>> = LazyLock::new(|| Arc::new(Segmenter::new([])));
+        static GRAPH: LazyLock<Arc<KnowledgeGraph>> =
+            LazyLock::new(|| Arc::new(KnowledgeGraph::load(Content::Embedded, DEFAULT_BASE).unwrap()));
         let index = Arc::new(EmbeddedIndex::open(database).await.unwrap());
         let searcher = Searcher::new(index.clone(), SEGMENTER.clone()).with_encoder(models.encoder.clone());
         let indexer = Indexer::new(index, SEGMENTER.clone()).with_encoder(models.encoder.clone());
         let metrics = Metrics::detached().unwrap();
-        let state = AppState::new(server, Parts { keys: store, models, metrics, searcher: Arc::new(searcher) });
+        let (graph, searcher) = (GRAPH.clone(), Arc::new(searcher));
+        let state = AppState::new(server, Parts { keys: store, models, metrics, graph, searcher });
         Self { router: app(state.clone()), state, generator, indexer, keys }
     }
 

@@ -2,6 +2,7 @@
 
 mod chat;
 mod embeddings;
+mod graph;
 mod keys;
 mod models;
 mod operation;
@@ -22,6 +23,11 @@ pub fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(models::list))
         .routes(routes!(chat::complete))
         .routes(routes!(embeddings::embed))
+        .routes(routes!(graph::subjects))
+        .routes(routes!(graph::concepts))
+        .routes(routes!(graph::concept))
+        .routes(routes!(graph::neighbourhood))
+        .routes(routes!(graph::path))
         .routes(routes!(search::search))
         .routes(routes!(keys::create))
         .routes(routes!(sessions::open))
