@@ -154,8 +154,8 @@ impl Default for Settings {
                 device: Device::Auto,
             },
             engine: EngineSettings {
-                max_sequences: 8,
-                queue_capacity: 32,
+                max_sequences: 16,
+                queue_capacity: 64,
                 prefill_chunk: 256,
                 kv_memory_mib: 1024,
                 deadline: Duration::from_secs(600),
@@ -212,10 +212,7 @@ pub struct Flags {
 
 impl Settings {
     /// Reads all layers. `environment` holds all variables of the process; those of other programs are skipped.
-    pub fn load(
-        flags: &Flags,
-        environment: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
+    pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut figment = Figment::from(Serialized::defaults(Self::default()));
         match &flags.config {
             Some(path) if !path.is_file() => return Err(ConfigError::FileMissing(path.clone())),

@@ -160,12 +160,10 @@ impl Cli {
             Command::Serve(args) => args.listen.clone(),
             _ => None,
         };
-        let flags =
-            Flags { config: global.config, listen, data_dir: global.data_dir, models_dir: global.models_dir };
+        let flags = Flags { config: global.config, listen, data_dir: global.data_dir, models_dir: global.models_dir };
         // Variables that are not Unicode are not ours.
-        let environment = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        });
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let settings = Settings::load(&flags, environment)?;
         telemetry::start_logging(&settings.log)?;
         let runtime = tokio::runtime::Runtime::new().map_err(CliError::io("cannot start the runtime"))?;

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use zhujiao::config::{Secret, Settings};
 use zhujiao::assistants::lesson::{LessonPlanner, PlannerParts};
 use zhujiao::assistants::prompts::Prompts;
-use zhujiao::http::{AppParts, AppState, ModelSlot, Models, serve};
+use zhujiao::http::{AppState, ModelSlot, Models, Parts, serve};
 use zhujiao::retrieval::{Collection, GraphConcepts, IngestOptions, IngestReport, Indexer, shipped_documents};
 use zhujiao::store::plans::PlanStore;
 use zhujiao::store::keys::{FirstAdministrator, KeyStore};
@@ -68,15 +68,8 @@ pub async fn run(settings: Settings) -> Result<(), CliError> {
     let store = model_store(&settings.models)?;
     let starting =
         tokio::spawn(model_start::bring_up(settings.clone(), store, models.clone(), index.indexer.clone()));
-    let state = AppState::new(AppParts {
-        server: settings.server.clone(),
-        keys,
-        models,
-        metrics,
-        graph: concepts.graph,
-        searcher: index.searcher,
-        planner,
-    });
+    let parts = Parts { keys, models, metrics, graph: concepts.graph, searcher: index.searcher, planner };
+    let state = AppState::new(settings.server.clone(), parts);
     let closing = state.closing.clone();
     let shutdown = async move {
         signal().await;
@@ -122,7 +115,10 @@ fn greet(url: &str, first: &FirstAdministrator, sign_in: &Secret) {
     if let Some(key) = &first.made {
         println!("管理员密钥，仅显示这一次 / administrator's key, shown this once: {}", key.expose());
     }
-    println!("登录链接，15 分钟内一次有效 / sign in, once and within 15 minutes: {url}/#/signin?token={}", sign_in.expose());
+    println!(
+        "登录链接，15 分钟内一次有效 / sign in, once and within 15 minutes: {url}/#/signin?token={}",
+        sign_in.expose()
+    );
 }
 
 /// How a browser reaches the server: the public URL, or the bound address, with the local host for "all interfaces".

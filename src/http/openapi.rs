@@ -18,8 +18,7 @@ use super::{policy, routes};
     tags(
         (name = "operation", description = "Health, metrics"),
         (name = "models", description = "Language model and text encoder, compatible with OpenAI's API"),
-        (name = "graph", description = "The subject knowledge graph"),
-        (name = "search", description = "Hybrid search over concepts and documents"),
+        (name = "knowledge", description = "The knowledge graph and the documents"),
         (name = "lessons", description = "Lesson preparation"),
         (name = "access", description = "Keys and sessions"),
     ),

@@ -35,9 +35,9 @@ const fn rule(method: &'static str, path: &'static str, access: Access) -> Rule 
 const PUBLIC: Access = Access::Public;
 const ADMINISTRATORS: Access = Access::Roles(&[Administrator]);
 const EVERYONE: Access = Access::Roles(&[Administrator, Teacher, Student, Counsellor, Guardian, Integrator]);
+const TEACHERS: Access = Access::Roles(&[Administrator, Teacher]);
 /// The language model without an assistant around it. Not for pupils and their families: what minors get is what the
 /// assistants say, inside their safety policy.
-const TEACHERS: Access = Access::Roles(&[Administrator, Teacher]);
 const STAFF: Access = Access::Roles(&[Administrator, Teacher, Counsellor, Integrator]);
 
 /// Every route of the server. `HEAD` goes with `GET`.

@@ -505,7 +505,9 @@ mod tests {
 
     #[test]
     fn retry_after_is_in_whole_seconds_and_at_least_one() {
-        for (wait, expected) in [(Duration::ZERO, "1"), (Duration::from_millis(2100), "3"), (Duration::from_secs(4), "4")] {
+        for (wait, expected) in
+            [(Duration::ZERO, "1"), (Duration::from_millis(2100), "3"), (Duration::from_secs(4), "4")]
+        {
             let error = ApiError::from(GenerationError::QueueFull { retry_after: wait });
             assert_eq!(error.to_response(Language::Chinese, false).headers()[header::RETRY_AFTER], expected);
         }

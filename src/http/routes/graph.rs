@@ -1,148 +1,187 @@
-//! The subject knowledge graph, for reading.
+//! The knowledge graph, for reading.
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::{Grade, Subject};
-use crate::graph::{Concept, ConceptPath, Exercise, Neighbourhood, SubjectSummary};
+use crate::graph::{Concept, ConceptPath, NamedRef, Neighbourhood, SubjectSummary};
 use crate::http::{ApiError, AppState, Json, Path, Query};
 
+const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 200;
-const DEFAULT_LIMIT: usize = 50;
-/// Longest search text, in characters.
-const MAX_QUERY: usize = 200;
+const MAX_DEPTH: usize = 3;
 
 #[derive(Serialize, ToSchema)]
 pub struct SubjectList {
     items: Vec<SubjectSummary>,
+    /// The list is always complete: null.
     next_cursor: Option<String>,
 }
 
-/// The subjects that have content, with their units.
-#[utoipa::path(get, path = "/v1/graph/subjects", tag = "graph", responses((status = 200, body = SubjectList)))]
-pub async fn subjects(State(state): State<AppState>) -> Json<SubjectList> {
-    Json(SubjectList { items: state.graph.subjects().to_vec(), next_cursor: None })
+/// What lists show of a concept.
+#[derive(Serialize, ToSchema)]
+pub struct ConceptSummary {
+    #[schema(example = "math:linear-equation-one-unknown")]
+    id: String,
+    label: String,
+    label_en: String,
+    subject: Subject,
+    grade: Grade,
+    /// 1 to 5, within the grade.
+    difficulty: u8,
+    unit: NamedRef,
+    definition: String,
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub struct ConceptQuery {
-    /// Label, synonym or words of the definition; all concepts without.
-    q: Option<String>,
-    subject: Option<Subject>,
-    #[param(value_type = Option<u8>)]
-    grade: Option<u8>,
-    /// At most 200.
-    limit: Option<usize>,
-    /// `next_cursor` of the page before.
-    cursor: Option<usize>,
+impl From<&Concept> for ConceptSummary {
+    fn from(concept: &Concept) -> Self {
+        Self {
+            id: concept.id.clone(),
+            label: concept.label.clone(),
+            label_en: concept.label_en.clone(),
+            subject: concept.subject,
+            grade: concept.grade,
+            difficulty: concept.difficulty,
+            unit: concept.unit.clone(),
+            definition: concept.definition.clone(),
+        }
+    }
 }
 
 #[derive(Serialize, ToSchema)]
 pub struct ConceptList {
-    items: Vec<Concept>,
+    items: Vec<ConceptSummary>,
     next_cursor: Option<String>,
 }
 
-/// Concepts, best match first; without `q` in teaching order.
-#[utoipa::path(get, path = "/v1/graph/concepts", tag = "graph", params(ConceptQuery), responses((status = 200, body = ConceptList)))]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ConceptQuery {
+    /// Words of the label, a synonym or the definition; without it, all concepts in teaching order.
+    #[serde(default)]
+    q: String,
+    subject: Option<Subject>,
+    #[param(value_type = Option<u8>, minimum = 1, maximum = 12)]
+    grade: Option<Grade>,
+    /// 1 to 200, 20 by default.
+    limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct DepthQuery {
+    /// Steps from the concept: 1 to 3, 1 by default.
+    depth: Option<usize>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PathQuery {
+    /// A concept's id.
+    from: String,
+    /// A concept's id.
+    to: String,
+}
+
+/// The subjects that have concepts, with their teaching units.
+#[utoipa::path(get, path = "/v1/graph/subjects", tag = "knowledge", responses((status = 200, body = SubjectList)))]
+pub async fn subjects(State(state): State<AppState>) -> Json<SubjectList> {
+    Json(SubjectList { items: state.graph.subjects().to_vec(), next_cursor: None })
+}
+
+/// Finds concepts by name, best first.
+#[utoipa::path(
+    get,
+    path = "/v1/graph/concepts",
+    tag = "knowledge",
+    params(ConceptQuery),
+    responses((status = 200, body = ConceptList), (status = 422, body = crate::http::Problem))
+)]
 pub async fn concepts(
     State(state): State<AppState>,
     Query(query): Query<ConceptQuery>,
 ) -> Result<Json<ConceptList>, ApiError> {
-    let text = query.q.unwrap_or_default();
-    if text.chars().count() > MAX_QUERY {
-        return Err(ApiError::invalid_field("q", format!("不能超过 {MAX_QUERY} 个字")));
-    }
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(ApiError::invalid_field("limit", format!("应在 1 到 {MAX_LIMIT} 之间")));
+        return Err(ApiError::invalid_field("limit", format!("must be between 1 and {MAX_LIMIT}")));
     }
-    let grade = query.grade.map(|grade| Grade::new(i64::from(grade))).transpose();
-    let grade = grade.map_err(|error| ApiError::invalid_field("grade", error.to_string()))?;
-    // The cursor is how many were answered before: the graph does not change while the program runs.
-    let start = query.cursor.unwrap_or(0);
-    let wanted = start.saturating_add(limit).saturating_add(1);
-    let found = state.graph.search(&text, query.subject, grade, wanted);
-    let items: Vec<Concept> = found.iter().skip(start).take(limit).map(|concept| concept.as_ref().clone()).collect();
-    let next_cursor = (found.len() > start.saturating_add(limit)).then(|| (start + limit).to_string());
-    Ok(Json(ConceptList { items, next_cursor }))
+    // The graph does not change while the server runs, so a cursor is a position.
+    let start = match query.cursor.as_deref().map(str::parse::<usize>) {
+        None => 0,
+        Some(Ok(start)) if start <= state.graph.concepts().len() => start,
+        Some(_) => return Err(ApiError::invalid_field("cursor", "is none that this server gave")),
+    };
+    let end = start + limit;
+    let found = state.graph.search(&query.q, query.subject, query.grade, end + 1);
+    let next_cursor = (found.len() > end).then(|| end.to_string());
+    let page = found.iter().take(end).skip(start);
+    Ok(Json(ConceptList { items: page.map(|concept| ConceptSummary::from(concept.as_ref())).collect(), next_cursor }))
 }
 
-/// A concept with the exercises that assess it.
-#[derive(Serialize, ToSchema)]
-pub struct ConceptDetail {
-    #[serde(flatten)]
-    concept: Concept,
-    /// In place of their ids, the exercises themselves.
-    exercise_items: Vec<Exercise>,
-}
-
-/// One concept with all that the graph says of it.
+/// Everything known of a concept.
 #[utoipa::path(
     get,
     path = "/v1/graph/concepts/{id}",
-    tag = "graph",
-    params(("id" = String, Path, example = "math:equation")),
-    responses((status = 200, body = ConceptDetail))
+    tag = "knowledge",
+    params(("id" = String, Path, example = "math:linear-equation-one-unknown")),
+    responses((status = 200, body = Concept), (status = 404, body = crate::http::Problem))
 )]
-pub async fn concept(
-    State(state): State<AppState>,
-    Path(id): Path<String>,
-) -> Result<Json<ConceptDetail>, ApiError> {
-    let concept = state.graph.concept(&id).ok_or_else(|| no_concept(id))?;
-    let exercise_items = state.graph.exercises_of(&concept.id).into_iter().map(|item| item.as_ref().clone()).collect();
-    Ok(Json(ConceptDetail { concept: concept.as_ref().clone(), exercise_items }))
+pub async fn concept(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Concept>, ApiError> {
+    match state.graph.concept(&id) {
+        Some(concept) => Ok(Json(concept.as_ref().clone())),
+        None => Err(no_concept(id)),
+    }
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub struct Depth {
-    /// 1 to 3; 1 by default.
-    depth: Option<usize>,
-}
-
-/// The concepts around one.
+/// The concepts around one, over prerequisites and related concepts.
 #[utoipa::path(
     get,
     path = "/v1/graph/concepts/{id}/neighbourhood",
-    tag = "graph",
-    params(("id" = String, Path), Depth),
-    responses((status = 200, body = Neighbourhood))
+    tag = "knowledge",
+    params(("id" = String, Path, example = "math:linear-equation-one-unknown"), DepthQuery),
+    responses(
+        (status = 200, body = Neighbourhood),
+        (status = 404, body = crate::http::Problem),
+        (status = 422, body = crate::http::Problem),
+    )
 )]
 pub async fn neighbourhood(
     State(state): State<AppState>,
     Path(id): Path<String>,
-    Query(query): Query<Depth>,
+    Query(query): Query<DepthQuery>,
 ) -> Result<Json<Neighbourhood>, ApiError> {
     let depth = query.depth.unwrap_or(1);
-    if !(1..=3).contains(&depth) {
-        return Err(ApiError::invalid_field("depth", "应在 1 到 3 之间"));
+    if !(1..=MAX_DEPTH).contains(&depth) {
+        return Err(ApiError::invalid_field("depth", format!("must be between 1 and {MAX_DEPTH}")));
     }
     state.graph.neighbourhood(&id, depth).map(Json).ok_or_else(|| no_concept(id))
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub struct PathQuery {
-    from: String,
-    to: String,
-}
-
-/// A shortest way from one concept to another, along prerequisites when there is one.
-#[utoipa::path(get, path = "/v1/graph/path", tag = "graph", params(PathQuery), responses((status = 200, body = ConceptPath)))]
+/// The shortest way from one concept to another: prerequisites where they lead there, else related concepts too.
+#[utoipa::path(
+    get,
+    path = "/v1/graph/path",
+    tag = "knowledge",
+    params(PathQuery),
+    responses(
+        (status = 200, body = ConceptPath),
+        (status = 404, description = "No such concept, or no way between them", body = crate::http::Problem),
+    )
+)]
 pub async fn path(
     State(state): State<AppState>,
-    Query(query): Query<PathQuery>,
+    Query(PathQuery { from, to }): Query<PathQuery>,
 ) -> Result<Json<ConceptPath>, ApiError> {
-    for id in [&query.from, &query.to] {
+    for id in [&from, &to] {
         if state.graph.concept(id).is_none() {
             return Err(no_concept(id.clone()));
         }
     }
-    let missing = || ApiError::NotFound { what: "path", id: format!("{} 到 {} 的路径", query.from, query.to) };
-    state.graph.path(&query.from, &query.to).map(Json).ok_or_else(missing)
+    let found = state.graph.path(&from, &to);
+    found.map(Json).ok_or_else(|| ApiError::NotFound { what: "path", id: format!("{from} → {to}") })
 }
 
 fn no_concept(id: String) -> ApiError {

@@ -1,4 +1,4 @@
-//! Search over the graph's concepts and the indexed documents.
+//! `POST /v1/search`: passages of the documents and the knowledge graph.
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -8,29 +8,30 @@ use uuid::Uuid;
 use crate::domain::{Grade, Principal, Subject};
 use crate::graph::LinkedConcept;
 use crate::http::{ApiError, AppState, Json};
-use crate::retrieval::{Collection, Hit, SearchRequest};
+use crate::retrieval::{self, Collection};
 
-/// Longest query, in characters.
+/// Longest query in characters; encoders read about that much.
 const MAX_QUERY: usize = 1000;
-const MAX_LIMIT: usize = 200;
 const DEFAULT_LIMIT: usize = 10;
+const MAX_LIMIT: usize = 200;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Search {
-    #[schema(example = "学生移项总是忘记变号怎么办")]
+pub struct SearchRequest {
+    #[schema(example = "怎样解一元一次方程")]
     query: String,
     #[serde(default)]
-    collection: SearchedCollection,
+    collection: WantedCollection,
     subject: Option<Subject>,
     grade: Option<Grade>,
-    /// 1 to 200; 10 by default.
+    /// 1 to 200.
+    #[schema(default = 10)]
     limit: Option<usize>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum SearchedCollection {
+enum WantedCollection {
     Curriculum,
     Affairs,
     #[default]
@@ -38,52 +39,62 @@ pub enum SearchedCollection {
 }
 
 #[derive(Serialize, ToSchema)]
-pub struct SearchHit {
+pub struct SearchResponse {
+    /// Best first.
+    hits: Vec<Hit>,
+    /// The concepts that the query speaks of.
+    linked_concepts: Vec<LinkedConcept>,
+    /// False while the text encoder is not ready: the hits then come from words and the graph alone.
+    semantic: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Hit {
     id: Uuid,
     document_id: Uuid,
     title: String,
     text: String,
+    /// 0 to 1, comparable within one answer only.
     score: f64,
-    /// Heading path or page; `null` for a text without.
+    /// Where in the document: page, heading path.
     locator: Option<String>,
     /// Ids of the concepts that the passage speaks of.
     concepts: Vec<String>,
 }
 
-#[derive(Serialize, ToSchema)]
-pub struct SearchAnswer {
-    hits: Vec<SearchHit>,
-    linked_concepts: Vec<LinkedConcept>,
-}
-
-impl From<Hit> for SearchHit {
-    fn from(hit: Hit) -> Self {
-        let Hit { id, document_id, title, text, score, locator, concepts, .. } = hit;
+impl From<retrieval::Hit> for Hit {
+    fn from(hit: retrieval::Hit) -> Self {
+        let retrieval::Hit { id, document_id, title, text, score, locator, concepts, .. } = hit;
         Self { id, document_id, title, text, score, locator, concepts }
     }
 }
 
-/// Finds passages and the concepts that the query speaks of.
-#[utoipa::path(post, path = "/v1/search", tag = "search", request_body = Search, responses((status = 200, body = SearchAnswer)))]
+/// Finds passages by words, meaning and concepts.
+#[utoipa::path(
+    post,
+    path = "/v1/search",
+    tag = "knowledge",
+    request_body = SearchRequest,
+    responses((status = 200, body = SearchResponse), (status = 422, body = crate::http::Problem))
+)]
 pub async fn search(
     State(state): State<AppState>,
     principal: Principal,
-    Json(request): Json<Search>,
-) -> Result<Json<SearchAnswer>, ApiError> {
-    let length = request.query.trim().chars().count();
-    if !(1..=MAX_QUERY).contains(&length) {
-        return Err(ApiError::invalid_field("query", format!("请输入 1 到 {MAX_QUERY} 个字")));
+    Json(request): Json<SearchRequest>,
+) -> Result<Json<SearchResponse>, ApiError> {
+    if !(1..=MAX_QUERY).contains(&request.query.trim().chars().count()) {
+        return Err(ApiError::invalid_field("query", format!("must have 1 to {MAX_QUERY} characters")));
     }
     let limit = request.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(ApiError::invalid_field("limit", format!("应在 1 到 {MAX_LIMIT} 之间")));
+        return Err(ApiError::invalid_field("limit", format!("must be between 1 and {MAX_LIMIT}")));
     }
     let collection = match request.collection {
-        SearchedCollection::Curriculum => Some(Collection::Curriculum),
-        SearchedCollection::Affairs => Some(Collection::Affairs),
-        SearchedCollection::All => None,
+        WantedCollection::Curriculum => Some(Collection::Curriculum),
+        WantedCollection::Affairs => Some(Collection::Affairs),
+        WantedCollection::All => None,
     };
-    let request = SearchRequest {
+    let request = retrieval::SearchRequest {
         query: request.query,
         collection,
         subject: request.subject,
@@ -91,7 +102,6 @@ pub async fn search(
         limit,
         school: principal.school,
     };
-    let answer = state.searcher.search(&request).await?;
-    let hits = answer.hits.into_iter().map(SearchHit::from).collect();
-    Ok(Json(SearchAnswer { hits, linked_concepts: answer.linked_concepts }))
+    let retrieval::SearchResponse { hits, linked_concepts, semantic } = state.searcher.search(&request).await?;
+    Ok(Json(SearchResponse { hits: hits.into_iter().map(Hit::from).collect(), linked_concepts, semantic }))
 }
