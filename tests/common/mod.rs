@@ -248,7 +248,7 @@ impl TestApp {
         self.send(request.body(Body::from(body)).unwrap()).await
     }
 
-    fn request(&self, method: &str, path: &str, role: Role) -> axum::http::request::Builder {
+    pub fn request(&self, method: &str, path: &str, role: Role) -> axum::http::request::Builder {
         let bearer = format!("Bearer {}", self.key(role));
         Request::builder().method(method).uri(path).header(header::AUTHORIZATION, bearer)
     }
