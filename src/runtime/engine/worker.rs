@@ -27,6 +27,9 @@ pub(super) enum Command {
     Stop,
 }
 
+/// How each sequence that reached its last token went on.
+type Advances = Vec<(SequenceId, Result<Progress, GenerationError>)>;
+
 pub(super) struct Worker {
     model: Box<dyn Forward>,
     codec: Arc<dyn TextCodec>,
@@ -145,7 +148,7 @@ impl Worker {
     }
 
     /// Computes a step and chooses the next token of each sequence that reached its end.
-    fn compute(&mut self, plan: &StepPlan) -> Result<Vec<(SequenceId, Result<Progress, GenerationError>)>, String> {
+    fn compute(&mut self, plan: &StepPlan) -> Result<Advances, String> {
         let steps: Vec<SequenceStep<'_>> = plan
             .slices
             .iter()
