@@ -14,6 +14,8 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::DeviceKind;
+
 /// The commented default configuration, also shipped as `zhujiao.toml`.
 pub const DEFAULT_FILE: &str = include_str!("../zhujiao.toml");
 
@@ -63,18 +65,7 @@ pub struct ModelSettings {
     pub generator: String,
     /// Name of the text encoder's manifest.
     pub encoder: String,
-    pub device: Device,
-}
-
-/// Where the models compute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Device {
-    /// CUDA or Metal when built in and present, else the CPU.
-    Auto,
-    Cpu,
-    Cuda,
-    Metal,
+    pub device: DeviceKind,
 }
 
 /// The generation engine.
@@ -151,7 +142,7 @@ impl Default for Settings {
                 dir: user_dir("XDG_CACHE_HOME", ".cache").join("zhujiao/models"),
                 generator: "qwen2.5-coder-1.5b".to_owned(),
                 encoder: "multilingual-e5-small".to_owned(),
-                device: Device::Auto,
+                device: DeviceKind::Auto,
             },
             engine: EngineSettings {
                 max_sequences: 16,

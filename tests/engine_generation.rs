@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use candle_core::Device;
 use serde_json::{Value, json};
@@ -23,10 +24,9 @@ fn start(file: &str, blocks: usize) -> Engine {
     let path = directory.join(file);
     assert!(path.is_file(), "{} is missing: run `make test`, which pulls it", path.display());
     let model = load(&path, &Device::Cpu, KvSettings::blocks(blocks)).expect("model");
-    let t = std::time::Instant::now();
-    let e = Engine::start(model.into(), EngineConfig::default()).expect("engine");
-    eprintln!("START {:?}", t.elapsed());
-    e
+    // However busy the machine is, what counts is the answers.
+    let config = EngineConfig { default_deadline: Duration::MAX, ..EngineConfig::default() };
+    Engine::start(model.into(), config).expect("engine")
 }
 
 fn small() -> &'static Engine {

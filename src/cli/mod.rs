@@ -100,8 +100,6 @@ pub enum CliError {
     Encoder(#[from] E5Error),
     #[error(transparent)]
     Model(#[from] ModelError),
-    #[error("the device cannot be used: {0}")]
-    Device(#[from] candle_core::Error),
     #[error(transparent)]
     Prompts(#[from] PromptError),
     #[error(transparent)]
@@ -143,7 +141,6 @@ impl CliError {
             | Self::Pull(_)
             | Self::Encoder(_)
             | Self::Model(_)
-            | Self::Device(_)
             | Self::Prompts(_)
             | Self::Eval(_)
             | Self::Check(_)
