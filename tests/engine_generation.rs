@@ -1,5 +1,6 @@
 //! The engine on real weights: batches answer like single requests, streams are whole characters, constrained answers are
 //! valid.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::path::PathBuf;
 use std::sync::OnceLock;

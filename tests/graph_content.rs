@@ -1,4 +1,5 @@
 //! The shipped content: complete, consistent, every answer recomputed.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::time::Instant;
 

@@ -1,4 +1,5 @@
 //! Linking on the shipped content, measured on mentions as teachers and pupils write them.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use zhujiao::graph::{Content, DEFAULT_BASE, KnowledgeGraph, LinkContext, Linker};
 

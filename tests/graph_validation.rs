@@ -1,4 +1,5 @@
 //! Each kind of mistake in the content is reported, with the place where it was made.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::collections::BTreeSet;
 use std::fs;

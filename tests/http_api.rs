@@ -1,4 +1,5 @@
 //! The API through the router: routes, roles, refusals.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod common;
 

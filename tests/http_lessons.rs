@@ -1,4 +1,5 @@
 //! Lesson plans over HTTP, with a scripted model and the shipped graph.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod common;
 
@@ -62,10 +63,8 @@ fn check_plan(plan: &Value, minutes: u64) {
     assert!((plan["coverage"]["cited_fraction"].as_f64().unwrap() - cited).abs() < 1e-9);
     assert!(cited >= 0.9);
     let homework = &plan["sections"]["homework"];
-    let exercises: Vec<&Value> = ["basic", "standard", "challenge"]
-        .iter()
-        .flat_map(|level| homework[level].as_array().unwrap())
-        .collect();
+    let exercises: Vec<&Value> =
+        ["basic", "standard", "challenge"].iter().flat_map(|level| homework[level].as_array().unwrap()).collect();
     let prompts: HashSet<&str> = exercises.iter().map(|item| item["prompt"].as_str().unwrap()).collect();
     assert_eq!(prompts.len(), exercises.len(), "no exercise twice");
     for name in ["objectives", "standards", "key_points", "difficulties", "misconceptions", "assessment"] {
@@ -76,7 +75,9 @@ fn check_plan(plan: &Value, minutes: u64) {
 #[tokio::test]
 async fn a_plan_has_every_section_cited_and_adds_up() {
     let app = TestApp::new(Script::Schema).await;
-    for (topic, grade, minutes) in [("一元一次方程", 7, 45), ("一次函数", 8, 40), ("一元二次方程", 9, 13), ("有理数的加法", 7, 180)] {
+    for (topic, grade, minutes) in
+        [("一元一次方程", 7, 45), ("一次函数", 8, 40), ("一元二次方程", 9, 13), ("有理数的加法", 7, 180)]
+    {
         let plan = plan(&app, json!({"topic": topic, "grade": grade, "minutes": minutes})).await;
         check_plan(&plan, minutes);
     }
@@ -102,15 +103,20 @@ async fn the_stream_announces_each_section_and_ends_with_the_plan() {
     assert_eq!(
         completed,
         [
-            "objectives", "standards", "prerequisites", "key_points", "difficulties", "misconceptions", "procedure",
-            "board", "homework", "assessment"
+            "objectives",
+            "standards",
+            "prerequisites",
+            "key_points",
+            "difficulties",
+            "misconceptions",
+            "procedure",
+            "board",
+            "homework",
+            "assessment"
         ]
     );
-    let announced: HashSet<&str> = events
-        .iter()
-        .filter(|(name, _)| name == "citation")
-        .map(|(_, data)| data["key"].as_str().unwrap())
-        .collect();
+    let announced: HashSet<&str> =
+        events.iter().filter(|(name, _)| name == "citation").map(|(_, data)| data["key"].as_str().unwrap()).collect();
     assert_eq!(announced.len(), done["plan"]["citations"].as_object().unwrap().len());
     for (_, data) in events.iter().filter(|(name, _)| name == "section.completed") {
         assert_eq!(data["content"], done["plan"]["sections"][data["section"].as_str().unwrap()]);

@@ -6,6 +6,7 @@
 //! several), and a greedy text can leave the other's at a near tie. So equality is tested twice: as computed, within
 //! [`ROUNDING`], and with all weights dequantized on loading, where the arithmetic is continuous, within [`EXACT`] and token
 //! by token.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,4 +1,5 @@
 //! The contract of a passage index, held by the embedded one.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use uuid::Uuid;
 use zhujiao::domain::{Grade, Subject};

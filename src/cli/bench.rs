@@ -50,8 +50,7 @@ pub async fn run(args: BenchArgs, settings: &Settings) -> Result<(), CliError> {
             .map_err(|error| CliError::Input(format!("--threads: {error}")))?;
     }
     let device = device::open(settings.models.device)?;
-    let workload =
-        Workload { prompt: args.prompt, generate: args.generate, depth: args.depth, streams: args.streams };
+    let workload = Workload { prompt: args.prompt, generate: args.generate, depth: args.depth, streams: args.streams };
     let mut report = to_json(&args, measure(&path, &device, workload)?);
     if args.reference {
         let reference = measure_reference(&path, &device, workload)?;

@@ -33,7 +33,10 @@ pub async fn run(command: EvalCommand, settings: &Settings) -> Result<(), CliErr
     for (name, metrics) in
         [("bm25", report.bm25), ("dense", report.dense), ("fused", report.fused), ("final", report.answered)]
     {
-        println!("{name}\tnDCG@10 {:.4}\trecall@10 {:.4}\tMRR@10 {:.4}", metrics.ndcg_10, metrics.recall_10, metrics.mrr_10);
+        println!(
+            "{name}\tnDCG@10 {:.4}\trecall@10 {:.4}\tMRR@10 {:.4}",
+            metrics.ndcg_10, metrics.recall_10, metrics.mrr_10
+        );
     }
     println!("latency\tp50 {:.1} ms\tp95 {:.1} ms", report.latency_ms.p50, report.latency_ms.p95);
     Ok(())

@@ -30,7 +30,10 @@ pub fn run(command: GraphCommand, settings: &Settings) -> Result<(), CliError> {
     } else {
         for violation in &report.violations {
             let place = violation.place.as_deref().unwrap_or("-");
-            println!("{:?}\t{place}\t{}\t{}\t{}", violation.severity, violation.subject, violation.rule, violation.message);
+            println!(
+                "{:?}\t{place}\t{}\t{}\t{}",
+                violation.severity, violation.subject, violation.rule, violation.message
+            );
         }
         println!(
             "{} concepts, {} exercises, {} examples, {} answers recomputed, {} rules: {} problems",
@@ -68,8 +71,8 @@ pub fn link(settings: &Settings) -> Result<(), CliError> {
         if line.trim().is_empty() {
             continue;
         }
-        let mention: Mention = serde_json::from_str(&line)
-            .map_err(|error| CliError::Input(format!("line {number}: {error}")))?;
+        let mention: Mention =
+            serde_json::from_str(&line).map_err(|error| CliError::Input(format!("line {number}: {error}")))?;
         let context = LinkContext { subject: mention.subject, grade: mention.grade };
         let linked = Linked { id: mention.id, concepts: linker.link(&mention.text, context) };
         let text = serde_json::to_string(&linked).map_err(CliError::json)?;

@@ -39,7 +39,8 @@ pub async fn open_index(
     let index: Arc<dyn PassageIndex> = Arc::new(EmbeddedIndex::open(database.clone()).await?);
     let segmenter = Arc::new(Segmenter::new(concepts.words()));
     let linker: Arc<dyn ConceptLinker> = Arc::new(concepts.clone());
-    let indexer = Indexer::new(index.clone(), segmenter.clone()).with_encoder(encoder.clone()).with_linker(linker.clone());
+    let indexer =
+        Indexer::new(index.clone(), segmenter.clone()).with_encoder(encoder.clone()).with_linker(linker.clone());
     let searcher = Searcher::new(index, segmenter).with_encoder(encoder).with_linker(linker);
     Ok(IndexParts { indexer, searcher: Arc::new(searcher) })
 }

@@ -3,8 +3,8 @@
 use zhujiao::config::Settings;
 use zhujiao::model_store::pull_with_progress_bars;
 
-use super::parts::model_store;
 use super::CliError;
+use super::parts::model_store;
 
 pub async fn run(names: Vec<String>, settings: &Settings) -> Result<(), CliError> {
     let store = model_store(&settings.models)?;

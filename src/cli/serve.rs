@@ -7,13 +7,13 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use zhujiao::config::{Secret, Settings};
 use zhujiao::assistants::lesson::{LessonPlanner, PlannerParts};
 use zhujiao::assistants::prompts::Prompts;
+use zhujiao::config::{Secret, Settings};
 use zhujiao::http::{AppState, ModelSlot, Models, Parts, serve};
-use zhujiao::retrieval::{Collection, GraphConcepts, IngestOptions, IngestReport, Indexer, shipped_documents};
-use zhujiao::store::plans::PlanStore;
+use zhujiao::retrieval::{Collection, GraphConcepts, Indexer, IngestOptions, IngestReport, shipped_documents};
 use zhujiao::store::keys::{FirstAdministrator, KeyStore};
+use zhujiao::store::plans::PlanStore;
 use zhujiao::telemetry::Metrics;
 
 use super::parts::{model_store, open_graph, open_index};
@@ -66,8 +66,7 @@ pub async fn run(settings: Settings) -> Result<(), CliError> {
 
     let settings = Arc::new(settings);
     let store = model_store(&settings.models)?;
-    let starting =
-        tokio::spawn(model_start::bring_up(settings.clone(), store, models.clone(), index.indexer.clone()));
+    let starting = tokio::spawn(model_start::bring_up(settings.clone(), store, models.clone(), index.indexer.clone()));
     let parts = Parts { keys, models, metrics, graph: concepts.graph, searcher: index.searcher, planner };
     let state = AppState::new(settings.server.clone(), parts);
     let closing = state.closing.clone();

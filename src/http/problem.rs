@@ -288,7 +288,8 @@ impl ApiError {
                     code: "unknown_topic",
                     title: "Unknown topic",
                     zh: format!("知识图谱里还没有“{topic}”，无法有依据地备课。{offer}"),
-                    en: "The knowledge graph has nothing on this topic; `suggestions` has the nearest concepts.".to_owned(),
+                    en: "The knowledge graph has nothing on this topic; `suggestions` has the nearest concepts."
+                        .to_owned(),
                 }
             }
             Self::TooManyPlans { .. } => describe(

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::models::Models;
-use crate::config::ServerSettings;
 use crate::assistants::lesson::LessonPlanner;
+use crate::config::ServerSettings;
 use crate::graph::KnowledgeGraph;
 use crate::retrieval::Searcher;
 use crate::store::keys::KeyStore;
@@ -61,10 +61,8 @@ impl AppState {
         let index = Arc::new(EmbeddedIndex::open(database.clone()).await.unwrap());
         let graph = Arc::new(KnowledgeGraph::load(Content::Embedded, DEFAULT_BASE).unwrap());
         let searcher = Arc::new(Searcher::new(index, Arc::new(Segmenter::new([]))));
-        let models = Models {
-            generator: Arc::new(ModelSlot::new("generator")),
-            encoder: Arc::new(ModelSlot::new("encoder")),
-        };
+        let models =
+            Models { generator: Arc::new(ModelSlot::new("generator")), encoder: Arc::new(ModelSlot::new("encoder")) };
         let planner = LessonPlanner::new(PlannerParts {
             linker: Arc::new(Linker::new(&graph)),
             graph: graph.clone(),

@@ -359,7 +359,7 @@ mod tests {
         let caller = store.caller(secret.expose(), start()).await.unwrap().unwrap();
         let expected = Principal { key_id: key.id, role: Role::Teacher, school: Some("no-1".to_owned()) };
         assert_eq!(caller, Caller { principal: expected, expires_at: None });
-        assert_eq!(store.list().await.unwrap(), [key.clone()]);
+        assert_eq!(store.list().await.unwrap(), std::slice::from_ref(&key));
 
         assert_eq!(store.caller("zj_unknown", start()).await.unwrap(), None);
         assert!(store.revoke(key.id, start()).await.unwrap());

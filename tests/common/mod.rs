@@ -24,11 +24,12 @@ use zhujiao::graph::{Content, DEFAULT_BASE, KnowledgeGraph, Linker};
 use zhujiao::http::{AppState, ModelSlot, Models, Parts, app};
 use zhujiao::retrieval::{EmbeddedIndex, Indexer, Searcher, Segmenter};
 use zhujiao::runtime::{
-    Constraint, FinishReason, GenerationError, GenerationEvent, GenerationRequest, GenerationStream, Generator, ModelInfo, Usage,
+    Constraint, FinishReason, GenerationError, GenerationEvent, GenerationRequest, GenerationStream, Generator,
+    ModelInfo, Usage,
 };
 use zhujiao::store::Database;
-use zhujiao::store::plans::PlanStore;
 use zhujiao::store::keys::{KeyStore, NewKey};
+use zhujiao::store::plans::PlanStore;
 use zhujiao::telemetry::Metrics;
 
 pub const GENERATOR: &str = "scripted-generator";

@@ -184,7 +184,9 @@ impl LessonPlanner {
             school: principal.school.clone(),
         };
         match self.parts.searcher.search(&request).await {
-            Ok(response) => response.hits.into_iter().filter(|hit| hit.kind == DocumentKind::Document).take(limit).collect(),
+            Ok(response) => {
+                response.hits.into_iter().filter(|hit| hit.kind == DocumentKind::Document).take(limit).collect()
+            }
             Err(error) => {
                 tracing::warn!(%error, "no passages");
                 Vec::new()
