@@ -33,8 +33,7 @@ pub enum GrammarError {
     State(String),
 }
 
-/// What the grammars of all requests share: the vocabulary as a trie. Built once per model, in about half a second for
-/// 150,000 tokens.
+/// What the grammars of all requests share: the vocabulary as a trie. Built once per model.
 pub struct GrammarEnvironment {
     factory: ParserFactory,
 }
@@ -52,7 +51,7 @@ impl GrammarEnvironment {
         Ok(Self { factory })
     }
 
-    /// Compiles a constraint; milliseconds for schemas of ordinary size, bounded by llguidance's limits for others.
+    /// Compiles a constraint; the work is bounded by llguidance's limits.
     ///
     /// # Errors
     /// [`GrammarError::Schema`]; among what cannot be enforced are `oneOf` with overlapping alternatives, `not`, and
