@@ -13,6 +13,7 @@ SHELL := bash
 ARGS ?=
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 ZHUJIAO := $(TARGET_DIR)/release/zhujiao
+BENCH_MODEL ?= qwen2.5-coder-1.5b
 # What the tests load.
 TEST_MODELS := smollm2-135m multilingual-e5-small qwen2.5-coder-0.5b qwen2.5-coder-1.5b
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print 2>/dev/null)
@@ -58,7 +59,7 @@ fmt: need-cargo ## format the Rust sources
 	cargo fmt
 
 bench: build ## prefill and decode speed, against candle-transformers in the same run
-	cargo bench --locked $(if $(ARGS),-- $(ARGS))
+	$(ZHUJIAO) bench --model $(BENCH_MODEL) --reference $(or $(ARGS),--prompt 256 --generate 32)
 
 clean: ## remove what was built here (not the models)
 	rm -rf web/dist web/node_modules

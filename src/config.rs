@@ -14,6 +14,8 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::DeviceKind;
+
 /// The commented default configuration, also shipped as `zhujiao.toml`.
 pub const DEFAULT_FILE: &str = include_str!("../zhujiao.toml");
 
@@ -63,18 +65,7 @@ pub struct ModelSettings {
     pub generator: String,
     /// Name of the text encoder's manifest.
     pub encoder: String,
-    pub device: Device,
-}
-
-/// Where the models compute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Device {
-    /// CUDA or Metal when built in and present, else the CPU.
-    Auto,
-    Cpu,
-    Cuda,
-    Metal,
+    pub device: DeviceKind,
 }
 
 /// The generation engine.
@@ -116,10 +107,8 @@ pub struct DocumentSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LessonSettings {
-    /// Plans written at the same time.
+    /// Plans written at the same time; one more is refused with 429.
     pub max_concurrent: usize,
-    /// Plans that wait beyond those; the next one is refused with 429.
-    pub queue: usize,
 }
 
 /// The log, written to standard error.
@@ -153,18 +142,18 @@ impl Default for Settings {
                 dir: user_dir("XDG_CACHE_HOME", ".cache").join("zhujiao/models"),
                 generator: "qwen2.5-coder-1.5b".to_owned(),
                 encoder: "multilingual-e5-small".to_owned(),
-                device: Device::Auto,
+                device: DeviceKind::Auto,
             },
             engine: EngineSettings {
-                max_sequences: 8,
-                queue_capacity: 32,
+                max_sequences: 16,
+                queue_capacity: 64,
                 prefill_chunk: 256,
                 kv_memory_mib: 1024,
                 deadline: Duration::from_secs(600),
             },
             graph: GraphSettings { dir: None, base: "urn:zhujiao:".to_owned() },
             documents: DocumentSettings { dir: None },
-            lesson: LessonSettings { max_concurrent: 8, queue: 0 },
+            lesson: LessonSettings { max_concurrent: 8 },
             log: LogSettings { format: LogFormat::Text, filter: "info".to_owned() },
         }
     }
@@ -214,10 +203,7 @@ pub struct Flags {
 
 impl Settings {
     /// Reads all layers. `environment` holds all variables of the process; those of other programs are skipped.
-    pub fn load(
-        flags: &Flags,
-        environment: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
+    pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut figment = Figment::from(Serialized::defaults(Self::default()));
         match &flags.config {
             Some(path) if !path.is_file() => return Err(ConfigError::FileMissing(path.clone())),

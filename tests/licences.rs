@@ -1,5 +1,5 @@
 //! Every dependency's licence must be one that an Apache-2.0 binary may be given away under.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::process::Command;
 

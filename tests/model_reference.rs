@@ -1,21 +1,44 @@
 //! The decoder on real weights: equal to candle-transformers, and equal to itself however a sequence is cut and batched.
+//!
+//! candle rounds the rows of every quantized product to 8 bits. That makes the logits a discontinuous function of the
+//! arithmetic before it: a difference in the last bit of one element can move it to the next of 255 steps, and the layers
+//! behind amplify that. Two correct decoders therefore differ by some tenths (candle's own kernels do, between one row and
+//! several), and a greedy text can leave the other's at a near tie. So equality is tested twice: as computed, within
+//! [`ROUNDING`], and with all weights dequantized on loading, where the arithmetic is continuous, within [`EXACT`] and token
+//! by token.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use candle_core::Device;
+use zhujiao::runtime::ChatMessage;
 use zhujiao::runtime::model::reference::ReferenceDecoder;
 use zhujiao::runtime::model::{
-    BLOCK_TOKENS, BlockId, Forward, KvCapacity, KvPrecision, KvSettings, LoadedModel, LogitsWanted, SequenceStep, load,
+    BLOCK_TOKENS, BlockId, Forward, KvCapacity, KvPrecision, KvSettings, LoadedModel, LogitsWanted, ModelError,
+    SequenceStep, load,
 };
-use zhujiao::runtime::{ChatMessage, model::ModelError};
 
 const SMOLLM: &str = "smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf";
 const QWEN: &str = "qwen2.5-coder-0.5b/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
 
-/// Largest difference of any logit that rounding explains when keys and values are kept in full precision. Logits of these
-/// models span about 40.
-const TOLERANCE: f32 = 5e-3;
+/// Largest difference of any logit that the rounding of rows explains. The logits of these models span about 40; 0.5 is
+/// what was seen.
+const ROUNDING: f32 = 1.5;
+
+/// Largest difference of any logit with dequantized weights; 4e-5 is what was seen.
+const EXACT: f32 = 1e-3;
+
+/// Largest difference of any logit, with dequantized weights, from keys and values in half precision; 0.01 is what was
+/// seen.
+const HALF_PRECISION: f32 = 0.1;
+
+/// Makes candle's `QMatMul` dequantize its weights on loading, in both decoders.
+const DEQUANTIZE: &str = "CANDLE_DEQUANTIZE_ALL";
+
+const TEXT: &str = "一元一次方程 2x + 3 = 7 的解是 x = 2。Solving an equation means finding every value of the unknown that \
+                    makes both sides equal; moving a term across the equals sign changes its sign.";
 
 fn path(file: &str) -> PathBuf {
     let directory = std::env::var_os("ZHUJIAO_MODELS_DIR")
@@ -30,29 +53,26 @@ fn load_model(file: &str, precision: KvPrecision) -> LoadedModel {
     load(&path(file), &Device::Cpu, KvSettings { capacity: KvCapacity::Blocks(64), precision }).expect("model")
 }
 
-fn shared<T>(cell: &'static OnceLock<Mutex<T>>, make: impl FnOnce() -> T) -> MutexGuard<'static, T> {
-    cell.get_or_init(|| Mutex::new(make())).lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+fn load_reference(file: &str) -> ReferenceDecoder {
+    ReferenceDecoder::load(&path(file), &Device::Cpu).expect("reference")
+}
+
+fn shared(cell: &'static OnceLock<Mutex<LoadedModel>>, file: &str) -> MutexGuard<'static, LoadedModel> {
+    let model = cell.get_or_init(|| Mutex::new(load_model(file, KvPrecision::F32)));
+    model.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn smollm() -> MutexGuard<'static, LoadedModel> {
     static MODEL: OnceLock<Mutex<LoadedModel>> = OnceLock::new();
-    shared(&MODEL, || load_model(SMOLLM, KvPrecision::F32))
+    shared(&MODEL, SMOLLM)
 }
 
 fn qwen() -> MutexGuard<'static, LoadedModel> {
     static MODEL: OnceLock<Mutex<LoadedModel>> = OnceLock::new();
-    shared(&MODEL, || load_model(QWEN, KvPrecision::F32))
+    shared(&MODEL, QWEN)
 }
 
-fn reference(file: &'static str) -> MutexGuard<'static, ReferenceDecoder> {
-    static SMOLLM_REFERENCE: OnceLock<Mutex<ReferenceDecoder>> = OnceLock::new();
-    static QWEN_REFERENCE: OnceLock<Mutex<ReferenceDecoder>> = OnceLock::new();
-    let cell = if file == SMOLLM { &SMOLLM_REFERENCE } else { &QWEN_REFERENCE };
-    shared(cell, || ReferenceDecoder::load(&path(file), &Device::Cpu).expect("reference"))
-}
-
-/// Blocks for 256 positions of sequence `index`, in an order of their own so that neighbours in the sequence are none in
-/// the store.
+/// Blocks for 256 positions of sequence `index`, not in ascending order: neighbours in the sequence are none in the store.
 fn table(index: u32) -> Vec<BlockId> {
     (0..8).rev().map(|block| BlockId(index * 8 + block)).collect()
 }
@@ -65,16 +85,11 @@ fn run(model: &mut LoadedModel, steps: &[SequenceStep<'_>]) -> Vec<Vec<f32>> {
     model.decoder.forward(steps).expect("forward")
 }
 
-fn distance(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
-}
-
 #[track_caller]
-fn assert_close(a: &[f32], b: &[f32]) {
-    let distance = distance(a, b);
-    eprintln!("largest difference {distance:e}");
-    assert!(distance <= TOLERANCE, "largest difference {distance}");
+fn assert_close(a: &[f32], b: &[f32], tolerance: f32) {
+    assert_eq!(a.len(), b.len());
+    let distance = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(distance <= tolerance, "largest difference {distance}");
 }
 
 fn argmax(logits: &[f32]) -> u32 {
@@ -82,119 +97,81 @@ fn argmax(logits: &[f32]) -> u32 {
     u32::try_from(best.expect("logits")).expect("token id")
 }
 
-const TEXT: &str = "一元一次方程 2x + 3 = 7 的解是 x = 2。Solving an equation means finding every value of the unknown that \
-                    makes both sides equal; moving a term across the equals sign changes its sign.";
+fn text(model: &LoadedModel, tokens: &[u32]) -> String {
+    let bytes: Vec<u8> = tokens.iter().flat_map(|token| model.tokenizer.token_bytes(*token)).copied().collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
 
-fn logits_equal_the_reference(model: &mut LoadedModel, file: &'static str) {
+/// Prefill and three decoding steps.
+fn logits_equal_the_reference(model: &mut LoadedModel, reference: &mut ReferenceDecoder, tolerance: f32) {
     let tokens = model.tokenizer.encode(TEXT, false).expect("tokens");
     let (prompt, rest) = tokens.split_at(tokens.len() - 3);
     let blocks = table(1);
-    let mut reference = reference(file);
     let ours = run(model, &[step(prompt, 0, &blocks, LogitsWanted::Last)]);
-    assert_close(&ours[0], &reference.forward(prompt, 0).expect("reference"));
-    for (offset, token) in rest.iter().enumerate() {
-        let start = prompt.len() + offset;
+    assert_close(&ours[0], &reference.forward(prompt, 0).expect("reference"), tolerance);
+    for (start, token) in (prompt.len()..).zip(rest) {
         let ours = run(model, &[step(&[*token], start, &blocks, LogitsWanted::Last)]);
-        assert_close(&ours[0], &reference.forward(&[*token], start).expect("reference"));
+        assert_close(&ours[0], &reference.forward(&[*token], start).expect("reference"), tolerance);
     }
 }
 
-#[test]
-fn logits_of_llama_equal_the_reference() {
-    logits_equal_the_reference(&mut smollm(), SMOLLM);
-}
-
-#[test]
-fn logits_of_qwen2_equal_the_reference() {
-    logits_equal_the_reference(&mut qwen(), QWEN);
-}
-
-#[test]
-fn half_precision_keys_and_values_stay_close_to_full_precision() {
-    for file in [SMOLLM, QWEN] {
-        let mut half = load_model(file, KvPrecision::F16);
-        let tokens = half.tokenizer.encode(TEXT, false).expect("tokens");
-        let blocks = table(0);
-        let steps = [step(&tokens, 0, &blocks, LogitsWanted::Last)];
-        let rounded = run(&mut half, &steps);
-        let mut full = if file == SMOLLM { smollm() } else { qwen() };
-        let exact = run(&mut full, &steps);
-        let distance = distance(&rounded[0], &exact[0]);
-        eprintln!("{file}: {distance}");
-        assert!(distance < 0.5, "{file}: largest difference {distance}");
-        assert_eq!(argmax(&rounded[0]), argmax(&exact[0]));
-    }
-}
-
-fn a_mixed_batch_equals_each_sequence_alone(model: &mut LoadedModel) {
+/// A prefill chunk in the middle of a sequence, a decoding step, a whole prompt and a prompt with all its logits.
+fn a_mixed_batch_equals_each_sequence_alone(model: &mut LoadedModel, tolerance: f32) {
     let tokens = model.tokenizer.encode(TEXT, false).expect("tokens");
-    // A prefill chunk in the middle of a sequence, a decoding step, a whole prompt, and a prompt with all its logits.
     let parts: [(usize, usize, LogitsWanted); 4] = [
         (20, 45, LogitsWanted::None),
         (33, 34, LogitsWanted::Last),
         (0, 40, LogitsWanted::Last),
         (0, 3, LogitsWanted::All),
     ];
-    let tables: Vec<Vec<BlockId>> = (0..4).map(|index| table(index)).collect();
+    let tables: Vec<Vec<BlockId>> = (0..4).map(table).collect();
     let steps: Vec<SequenceStep<'_>> = parts
         .iter()
         .zip(&tables)
         .map(|((start, end, logits), blocks)| step(&tokens[*start..*end], *start, blocks, *logits))
         .collect();
-    let history = |model: &mut LoadedModel| {
+    let prepare = |model: &mut LoadedModel| {
         for ((start, _, _), blocks) in parts.iter().zip(&tables).filter(|((start, _, _), _)| *start > 0) {
             run(model, &[step(&tokens[..*start], 0, blocks, LogitsWanted::None)]);
         }
     };
     // What the batch writes has to be right too: each sequence decodes one more token afterwards.
-    let next = |model: &mut LoadedModel| -> Vec<Vec<f32>> {
-        let mut rows = Vec::new();
-        for ((_, end, _), blocks) in parts.iter().zip(&tables) {
-            rows.extend(run(model, &[step(&tokens[*end..*end + 1], *end, blocks, LogitsWanted::Last)]));
-        }
-        rows
+    let go_on = |model: &mut LoadedModel| -> Vec<Vec<f32>> {
+        let next = parts.iter().zip(&tables);
+        next.flat_map(|((_, end, _), blocks)| {
+            run(model, &[step(&tokens[*end..*end + 1], *end, blocks, LogitsWanted::Last)])
+        })
+        .collect()
     };
-    history(model);
+    prepare(model);
     let mut alone: Vec<Vec<f32>> = steps.iter().flat_map(|step| run(model, std::slice::from_ref(step))).collect();
-    alone.extend(next(model));
-    history(model);
+    alone.extend(go_on(model));
+    prepare(model);
     let mut together = run(model, &steps);
-    assert_eq!(together.len(), 5, "one row for each decoded position and three for the prompt with all its logits");
-    together.extend(next(model));
+    assert_eq!(together.len(), 5, "one row for each last token, three for the prompt with all its logits");
+    together.extend(go_on(model));
     for (alone, together) in alone.iter().zip(&together) {
-        assert_close(alone, together);
+        assert_close(alone, together, tolerance);
     }
 }
 
-#[test]
-fn a_mixed_batch_of_llama_equals_each_sequence_alone() {
-    a_mixed_batch_equals_each_sequence_alone(&mut smollm());
-}
-
-#[test]
-fn a_mixed_batch_of_qwen2_equals_each_sequence_alone() {
-    a_mixed_batch_equals_each_sequence_alone(&mut qwen());
-}
-
-#[test]
-fn chunked_prefill_equals_whole_prefill() {
-    let mut model = smollm();
+fn chunked_prefill_equals_whole_prefill(model: &mut LoadedModel, tolerance: f32) {
     let tokens = model.tokenizer.encode(&TEXT.repeat(2), false).expect("tokens");
     assert!(tokens.len() > 2 * BLOCK_TOKENS && tokens.len() <= 8 * BLOCK_TOKENS, "{} tokens", tokens.len());
     let (whole, chunked) = (table(0), table(1));
-    let expected = run(&mut model, &[step(&tokens, 0, &whole, LogitsWanted::Last)]);
+    let expected = run(model, &[step(&tokens, 0, &whole, LogitsWanted::Last)]);
     for size in [1, 31, 32, 50] {
         let mut last = Vec::new();
         for start in (0..tokens.len()).step_by(size) {
             let end = tokens.len().min(start + size);
-            last = run(&mut model, &[step(&tokens[start..end], start, &chunked, LogitsWanted::Last)]);
+            last = run(model, &[step(&tokens[start..end], start, &chunked, LogitsWanted::Last)]);
         }
-        assert_close(&last[0], &expected[0]);
+        assert_close(&last[0], &expected[0], tolerance);
     }
 }
 
-#[test]
-fn greedy_text_equals_the_reference() {
+/// 64 tokens for each of five questions, decoded in one batch here and one by one there.
+fn greedy_text_equals_the_reference(file: &str) {
     const LENGTH: usize = 64;
     let questions = [
         "什么是一元一次方程？请举一个例子。",
@@ -203,40 +180,90 @@ fn greedy_text_equals_the_reference() {
         "Explain photosynthesis to a seventh grader.",
         "What is the capital of France, and what is it known for?",
     ];
-    let mut model = qwen();
-    let mut sequences: Vec<Vec<u32>> = questions
-        .iter()
-        .map(|question| model.tokenizer.encode_chat(&model.template, &[ChatMessage::user(*question)]).expect("prompt"))
-        .collect();
-    let prompts = sequences.clone();
-    let tables: Vec<Vec<BlockId>> = (0..5).map(table).collect();
-    let mut starts = vec![0; sequences.len()];
+    let mut model = load_model(file, KvPrecision::F32);
+    let prompts = questions
+        .map(|question| model.tokenizer.encode_chat(&model.template, &[ChatMessage::user(question)]).expect("prompt"));
+    let mut sequences = prompts.clone();
+    let tables = [0, 1, 2, 3, 4].map(table);
+    let mut starts = [0; 5];
     for _ in 0..LENGTH {
-        let steps: Vec<_> = (0..sequences.len())
-            .map(|i| step(&sequences[i][starts[i]..], starts[i], &tables[i], LogitsWanted::Last))
-            .collect();
-        let logits = run(&mut model, &steps);
-        for (i, logits) in logits.iter().enumerate() {
+        let steps: Vec<_> =
+            (0..5).map(|i| step(&sequences[i][starts[i]..], starts[i], &tables[i], LogitsWanted::Last)).collect();
+        for (i, logits) in run(&mut model, &steps).iter().enumerate() {
             starts[i] = sequences[i].len();
             sequences[i].push(argmax(logits));
         }
     }
-    let mut reference = reference(QWEN);
-    for (sequence, prompt) in sequences.iter().zip(prompts) {
-        let mut expected = prompt;
-        let mut logits = reference.forward(&expected, 0).expect("reference");
-        for _ in 0..LENGTH {
-            let token = argmax(&logits);
-            logits = reference.forward(&[token], expected.len()).expect("reference");
-            expected.push(token);
+    let texts = sequences.map(|sequence| text(&model, &sequence));
+    let tokenizer = model.tokenizer;
+    // Dequantized, the two do not fit into small machines at once.
+    drop(model.decoder);
+    let mut reference = load_reference(file);
+    for (ours, prompt) in texts.iter().zip(prompts) {
+        let mut sequence = prompt;
+        let mut logits = reference.forward(&sequence, 0).expect("reference");
+        for length in 1..=LENGTH {
+            sequence.push(argmax(&logits));
+            if length < LENGTH {
+                let (last, start) = (&sequence[sequence.len() - 1..], sequence.len() - 1);
+                logits = reference.forward(last, start).expect("reference");
+            }
         }
-        let text = |tokens: &[u32]| {
-            let bytes: Vec<u8> = tokens.iter().flat_map(|token| model.tokenizer.token_bytes(*token)).copied().collect();
-            String::from_utf8_lossy(&bytes).into_owned()
-        };
-        eprintln!("{}", text(sequence));
-        assert_eq!(text(sequence), text(&expected));
+        let bytes: Vec<u8> = sequence.iter().flat_map(|token| tokenizer.token_bytes(*token)).copied().collect();
+        assert_eq!(*ours, String::from_utf8_lossy(&bytes));
     }
+}
+
+fn half_precision_stays_close(model: &mut LoadedModel) {
+    let tokens = model.tokenizer.encode(TEXT, false).expect("tokens");
+    let blocks = table(0);
+    let steps = [step(&tokens, 0, &blocks, LogitsWanted::Last)];
+    let full = run(model, &steps);
+    let half = run(&mut load_model(SMOLLM, KvPrecision::F16), &steps);
+    assert_close(&full[0], &half[0], HALF_PRECISION);
+}
+
+#[test]
+fn as_computed_llama_equals_the_reference() {
+    logits_equal_the_reference(&mut smollm(), &mut load_reference(SMOLLM), ROUNDING);
+}
+
+#[test]
+fn as_computed_qwen2_equals_the_reference() {
+    logits_equal_the_reference(&mut qwen(), &mut load_reference(QWEN), ROUNDING);
+}
+
+#[test]
+fn as_computed_a_mixed_batch_equals_each_sequence_alone() {
+    a_mixed_batch_equals_each_sequence_alone(&mut smollm(), ROUNDING);
+    a_mixed_batch_equals_each_sequence_alone(&mut qwen(), ROUNDING);
+}
+
+#[test]
+fn as_computed_chunked_prefill_equals_whole_prefill() {
+    chunked_prefill_equals_whole_prefill(&mut smollm(), ROUNDING);
+}
+
+/// candle reads the environment where it loads, so this test runs itself again in a process of its own.
+#[test]
+fn with_dequantized_weights_everything_is_exact() {
+    if std::env::var_os(DEQUANTIZE).is_none() {
+        let status = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "with_dequantized_weights_everything_is_exact", "--nocapture"])
+            .env(DEQUANTIZE, "1")
+            .status()
+            .expect("started");
+        assert!(status.success(), "see the output above");
+        return;
+    }
+    {
+        let mut model = load_model(SMOLLM, KvPrecision::F32);
+        logits_equal_the_reference(&mut model, &mut load_reference(SMOLLM), EXACT);
+        a_mixed_batch_equals_each_sequence_alone(&mut model, EXACT);
+        chunked_prefill_equals_whole_prefill(&mut model, EXACT);
+        half_precision_stays_close(&mut model);
+    }
+    greedy_text_equals_the_reference(QWEN);
 }
 
 #[test]
@@ -259,4 +286,25 @@ fn steps_that_break_the_contract_are_refused() {
         }
     }
     assert!(model.decoder.forward(&[]).expect("nothing to do").is_empty());
+}
+
+#[test]
+fn text_is_split_as_the_publishers_tokenizers_split_it() {
+    let check = |model: &LoadedModel, input: &str, expected: &[&str]| {
+        let ids = model.tokenizer.encode(input, false).expect("ids");
+        let pieces: Vec<String> = ids.iter().map(|id| text(model, &[*id])).collect();
+        assert_eq!(pieces, expected, "{input}");
+    };
+    let qwen = qwen();
+    assert_eq!(qwen.tokenizer.encode("Hello, world!", false).expect("ids"), [9707, 11, 1879, 0]);
+    assert_eq!(qwen.tokenizer.encode("<|im_start|>user\n", true).expect("ids"), [151_644, 872, 198]);
+    check(&qwen, "I've 2024 cats", &["I", "'ve", " ", "2", "0", "2", "4", " cats"]);
+    check(&qwen, "你好，世界", &["你好", "，", "世界"]);
+    check(&qwen, "a\n\n  b", &["a", "\n\n", " ", " b"]);
+    assert_eq!(qwen.tokenizer.end_tokens(), [151_643, 151_645]);
+    let smollm = smollm();
+    assert_eq!(smollm.tokenizer.encode("Hello, world!", false).expect("ids"), [19556, 28, 905, 17]);
+    assert_eq!(smollm.tokenizer.encode("<|im_start|>user\n", true).expect("ids"), [1, 4093, 198]);
+    check(&smollm, "I've 2024 cats", &["I", "'ve", " ", "2", "0", "2", "4", " cats"]);
+    assert_eq!(smollm.tokenizer.end_tokens(), [0, 2]);
 }

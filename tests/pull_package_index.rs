@@ -1,6 +1,6 @@
 //! Pulling from a Python package index with the real pip: from a folder of wheels made here, and from the index that this
 //! machine's pip is configured for.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

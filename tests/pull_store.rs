@@ -1,5 +1,5 @@
 //! The policies of a pull, with sources that are scripted.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

@@ -1,10 +1,11 @@
 //! The contract of a passage index, held by the embedded one.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use uuid::Uuid;
 use zhujiao::domain::{Grade, Subject};
 use zhujiao::retrieval::{
-    Collection, DocumentKey, DocumentKind, EmbeddedIndex, Filter, IndexError, NewDocument, NewPassage, PassageIndex, Put,
-    Scored, Segmenter, Vector, Visibility,
+    Collection, DocumentKey, DocumentKind, EmbeddedIndex, Filter, IndexError, NewDocument, NewPassage, PassageIndex,
+    Put, Scored, Segmenter, Vector, Visibility,
 };
 use zhujiao::store::Database;
 
@@ -70,8 +71,10 @@ async fn by_vector(index: &EmbeddedIndex, query: [f32; 2], filter: &Filter) -> V
 #[tokio::test]
 async fn a_passage_is_found_by_word_vector_and_concept() {
     let index = index().await;
-    let passages =
-        vec![passage("方程 移项", [1.0, 0.0], &["math:equation", "math:x"]), passage("函数 图象", [0.0, 1.0], &["math:x"])];
+    let passages = vec![
+        passage("方程 移项", [1.0, 0.0], &["math:equation", "math:x"]),
+        passage("函数 图象", [0.0, 1.0], &["math:x"]),
+    ];
     let document_id = id(index.put(document("a.md", None), passages).await.unwrap());
     let all = Filter::default();
     assert_eq!(by_words(&index, "移项", &all).await, ["方程移项"]);
@@ -80,7 +83,10 @@ async fn a_passage_is_found_by_word_vector_and_concept() {
     let found = index.by_concepts(&wanted, &all, 10).await.unwrap();
     assert_eq!(found.iter().map(|scored| scored.score).collect::<Vec<_>>(), [1.0, 0.5]);
     let read = index.passages(&[found[0].id], &Visibility::Shared).await.unwrap().remove(0);
-    assert_eq!((read.document_id, read.title.as_str(), read.locator.as_deref()), (document_id, "《a.md》", Some("一 › 二")));
+    assert_eq!(
+        (read.document_id, read.title.as_str(), read.locator.as_deref()),
+        (document_id, "《a.md》", Some("一 › 二"))
+    );
     assert_eq!(read.concepts, ["math:equation", "math:x"]);
     assert_eq!((read.kind, read.reference.as_str()), (DocumentKind::Document, "a.md"));
 }
@@ -263,7 +269,9 @@ async fn no_query_is_full_text_syntax() {
     let index = index().await;
     index.put(document("a.md", None), vec![passage("方程 near", [1.0, 0.0], &[])]).await.unwrap();
     let segmenter = Segmenter::new([]);
-    for query in ["\"", "方程\" OR *", "NEAR(方程", "title:方程", "a AND NOT", "方程*", "^方程", "(", "²", "𝑥", "-", "\0"] {
+    for query in
+        ["\"", "方程\" OR *", "NEAR(方程", "title:方程", "a AND NOT", "方程*", "^方程", "(", "²", "𝑥", "-", "\0"]
+    {
         let words = segmenter.words(query);
         index.by_words(&words, &Filter::default(), 10).await.unwrap_or_else(|error| panic!("{query:?}: {error}"));
         index.by_words(&[query.to_owned()], &Filter::default(), 10).await.unwrap_or_else(|e| panic!("{query:?}: {e}"));

@@ -1,13 +1,26 @@
 //! One file per command. Commands wire parts together and hold no logic of their own.
 
+mod bench;
+mod eval;
+mod graph;
+mod ingest;
 mod keys;
+mod models;
+mod parts;
+mod pull;
 mod serve;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use zhujiao::assistants::prompts::PromptError;
 use zhujiao::config::{ConfigError, Flags, Settings};
+use zhujiao::embedding::E5Error;
+use zhujiao::graph::GraphError;
+use zhujiao::model_store::{ManifestError, PullError};
+use zhujiao::retrieval::{EvalError, IndexError};
+use zhujiao::runtime::model::ModelError;
 use zhujiao::store::{Database, StoreError};
 use zhujiao::telemetry::{self, TelemetryError};
 
@@ -38,6 +51,27 @@ struct GlobalArgs {
 enum Command {
     /// Serve the API and the web app.
     Serve(serve::ServeArgs),
+    /// Fetch models: qwen2.5-coder-1.5b, multilingual-e5-small, …
+    Pull {
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Put documents into the index.
+    Ingest(ingest::IngestArgs),
+    /// Work on the knowledge graph.
+    #[command(subcommand)]
+    Graph(graph::GraphCommand),
+    /// Find the concepts that texts speak of: lines of {id, text, subject?, grade?} in, {id, concepts} out.
+    Link {
+        /// The format of both streams; there is no other.
+        #[arg(long, required = true)]
+        jsonl: bool,
+    },
+    /// Measure quality on data sets.
+    #[command(subcommand)]
+    Eval(eval::EvalCommand),
+    /// Measure a model's speed and memory.
+    Bench(bench::BenchArgs),
     /// Make, list and revoke keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -54,6 +88,31 @@ pub enum CliError {
     Store(#[from] StoreError),
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error(transparent)]
+    Pull(#[from] PullError),
+    #[error(transparent)]
+    Encoder(#[from] E5Error),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Prompts(#[from] PromptError),
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// What was given on the command line or standard input cannot be used.
+    #[error("{0}")]
+    Input(String),
+    /// A check found this many problems, which are printed.
+    #[error("{0} problems")]
+    Check(usize),
+    /// A report that cannot be written as JSON.
+    #[error("{0}")]
+    Json(String),
     /// What was asked for does not exist.
     #[error("{0}")]
     NotFound(String),
@@ -65,11 +124,28 @@ impl CliError {
         move |source| Self::Io { what, source }
     }
 
+    fn json(error: serde_json::Error) -> Self {
+        Self::Json(error.to_string())
+    }
+
     /// 2 for what the caller has to change in flags or settings (as clap does), 1 for the rest.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::Config(_) => 2,
-            Self::Telemetry(_) | Self::Store(_) | Self::Io { .. } | Self::NotFound(_) => 1,
+            Self::Config(_) | Self::Input(_) => 2,
+            Self::Telemetry(_)
+            | Self::Store(_)
+            | Self::Io { .. }
+            | Self::Graph(_)
+            | Self::Index(_)
+            | Self::Manifest(_)
+            | Self::Pull(_)
+            | Self::Encoder(_)
+            | Self::Model(_)
+            | Self::Prompts(_)
+            | Self::Eval(_)
+            | Self::Check(_)
+            | Self::Json(_)
+            | Self::NotFound(_) => 1,
         }
     }
 }
@@ -79,19 +155,23 @@ impl Cli {
         let Self { global, command } = self;
         let listen = match &command {
             Command::Serve(args) => args.listen.clone(),
-            Command::Keys(_) => None,
+            _ => None,
         };
-        let flags =
-            Flags { config: global.config, listen, data_dir: global.data_dir, models_dir: global.models_dir };
+        let flags = Flags { config: global.config, listen, data_dir: global.data_dir, models_dir: global.models_dir };
         // Variables that are not Unicode are not ours.
-        let environment = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        });
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let settings = Settings::load(&flags, environment)?;
         telemetry::start_logging(&settings.log)?;
         let runtime = tokio::runtime::Runtime::new().map_err(CliError::io("cannot start the runtime"))?;
         match command {
             Command::Serve(_) => runtime.block_on(serve::run(settings)),
+            Command::Pull { names } => runtime.block_on(pull::run(names, &settings)),
+            Command::Ingest(args) => runtime.block_on(ingest::run(args, &settings)),
+            Command::Graph(command) => graph::run(command, &settings),
+            Command::Link { jsonl: _ } => graph::link(&settings),
+            Command::Eval(command) => runtime.block_on(eval::run(command, &settings)),
+            Command::Bench(args) => runtime.block_on(bench::run(args, &settings)),
             Command::Keys(command) => runtime.block_on(keys::run(command, &settings)),
         }
     }

@@ -7,12 +7,17 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
+use zhujiao::assistants::lesson::{LessonPlanner, PlannerParts};
+use zhujiao::assistants::prompts::Prompts;
 use zhujiao::config::{Secret, Settings};
-use zhujiao::http::{AppState, ModelSlot, Models, serve};
+use zhujiao::http::{AppState, ModelSlot, Models, Parts, serve};
+use zhujiao::retrieval::{Collection, GraphConcepts, Indexer, IngestOptions, IngestReport, shipped_documents};
 use zhujiao::store::keys::{FirstAdministrator, KeyStore};
+use zhujiao::store::plans::PlanStore;
 use zhujiao::telemetry::Metrics;
 
-use super::{CliError, open_database};
+use super::parts::{model_store, open_graph, open_index};
+use super::{CliError, models as model_start, open_database};
 
 /// How often metrics that nobody scrapes are folded into their buckets.
 const METRICS_UPKEEP: Duration = Duration::from_secs(30);
@@ -39,6 +44,19 @@ pub async fn run(settings: Settings) -> Result<(), CliError> {
         encoder: Arc::new(ModelSlot::new(&settings.models.encoder)),
     };
 
+    let concepts = open_graph(&settings)?;
+    let index = open_index(&database, &concepts, models.encoder.clone()).await?;
+    let planner = LessonPlanner::new(PlannerParts {
+        graph: concepts.graph.clone(),
+        linker: concepts.linker.clone(),
+        searcher: index.searcher.clone(),
+        generator: models.generator.clone(),
+        plans: PlanStore::new(database.clone()),
+        prompts: Arc::new(Prompts::built_in()?),
+        max_concurrent: settings.lesson.max_concurrent,
+    });
+    fill_index(&index.indexer, &concepts, &settings).await?;
+
     // Bound before anything is printed: the links below work.
     let listen = settings.server.listen;
     let listener =
@@ -46,7 +64,11 @@ pub async fn run(settings: Settings) -> Result<(), CliError> {
     let address = listener.local_addr().map_err(CliError::io("cannot read the address that was bound"))?;
     greet(&base_url(&settings, address), &first, &sign_in);
 
-    let state = AppState::new(settings.server, keys, models, metrics);
+    let settings = Arc::new(settings);
+    let store = model_store(&settings.models)?;
+    let starting = tokio::spawn(model_start::bring_up(settings.clone(), store, models.clone(), index.indexer.clone()));
+    let parts = Parts { keys, models, metrics, graph: concepts.graph, searcher: index.searcher, planner };
+    let state = AppState::new(settings.server.clone(), parts);
     let closing = state.closing.clone();
     let shutdown = async move {
         signal().await;
@@ -57,8 +79,33 @@ pub async fn run(settings: Settings) -> Result<(), CliError> {
         });
     };
     let served = serve(listener, state, shutdown).await.map_err(CliError::io("the server stopped"));
+    // A download goes on from where it stopped at the next start.
+    starting.abort();
     database.close().await;
     served
+}
+
+/// Brings the index up to the graph and the documents; what has not changed costs a hash. Vectors come with the encoder.
+async fn fill_index(indexer: &Indexer, concepts: &GraphConcepts, settings: &Settings) -> Result<(), CliError> {
+    let synced = indexer.sync_concepts(concepts.texts()).await?;
+    tracing::info!(?synced, "concepts indexed");
+    let options = IngestOptions { collection: Collection::Curriculum, subject: None, grade: None, school: None };
+    for document in shipped_documents() {
+        let name = document.reference.clone();
+        if let Err(error) = indexer.ingest(document, &options).await {
+            tracing::error!(%error, document = name, "a shipped document could not be indexed");
+        }
+    }
+    if let Some(dir) = &settings.documents.dir {
+        let IngestReport { added, unchanged, replaced, failed } =
+            indexer.ingest_paths(std::slice::from_ref(dir), &options).await;
+        for (path, error) in &failed {
+            tracing::warn!(%error, path = %path.display(), "a document could not be indexed");
+        }
+        let (added, unchanged, replaced) = (added.len(), unchanged.len(), replaced.len());
+        tracing::info!(added, unchanged, replaced, failed = failed.len(), "documents indexed");
+    }
+    Ok(())
 }
 
 /// For the operator's eyes only: standard output, never the log.
@@ -67,7 +114,10 @@ fn greet(url: &str, first: &FirstAdministrator, sign_in: &Secret) {
     if let Some(key) = &first.made {
         println!("管理员密钥，仅显示这一次 / administrator's key, shown this once: {}", key.expose());
     }
-    println!("登录链接，15 分钟内一次有效 / sign in, once and within 15 minutes: {url}/#/signin?token={}", sign_in.expose());
+    println!(
+        "登录链接，15 分钟内一次有效 / sign in, once and within 15 minutes: {url}/#/signin?token={}",
+        sign_in.expose()
+    );
 }
 
 /// How a browser reaches the server: the public URL, or the bound address, with the local host for "all interfaces".

@@ -68,8 +68,11 @@ pub(super) struct TokenizerData {
     pub scores: Vec<f32>,
     pub blob: Vec<u8>,
     /// What the normalizer puts in a character's place, sorted by character.
-    pub rules: Vec<(char, Box<[char]>)>,
+    pub rules: Vec<Rule>,
 }
+
+/// A character and what takes its place.
+pub(super) type Rule = (char, Box<[char]>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TensorType {
@@ -187,7 +190,7 @@ fn read_tokenizer(cursor: &mut Cursor<'_>) -> Result<TokenizerData, E5FileError>
     Ok(TokenizerData { bos, eos, unk, offsets, scores, blob, rules })
 }
 
-fn read_rules(data: &[u8], count: usize) -> Result<Vec<(char, Box<[char]>)>, E5FileError> {
+fn read_rules(data: &[u8], count: usize) -> Result<Vec<Rule>, E5FileError> {
     let mut cursor = Cursor { data, at: 0 };
     let mut rules = Vec::with_capacity(count.min(data.len() / 5));
     for _ in 0..count {

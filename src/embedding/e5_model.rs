@@ -1,7 +1,7 @@
 //! The encoder of multilingual-e5-small: a BERT encoder with XLM-R's vocabulary, mean pooling and unit vectors.
 //!
-//! The texts of a batch lie one after the other in one `[tokens, hidden]` matrix, without padding. The matrix products see
-//! the whole batch, attention sees one text; so a text's vector does not depend on what else is in the batch.
+//! The texts of a batch lie one after the other in one `[tokens, hidden]` matrix, without padding. The matrix products
+//! see the whole batch, attention sees one text; so a text's vector does not depend on what else is in the batch.
 
 use std::path::{Path, PathBuf};
 
@@ -25,8 +25,8 @@ pub enum E5Error {
     Compute(#[from] candle_core::Error),
 }
 
-/// A loaded encoder. The embedding table stays in 4 bits (54 MB); the layers are f32 (85 MB), because candle's f32 matrix
-/// product is twice as fast as its Q4_0 one on the batches that occur here.
+/// A loaded encoder. The embedding table stays in 4 bits (54 MB); the layers are f32 (85 MB), because candle's f32
+/// matrix product is twice as fast as its Q4_0 one on the batches that occur here.
 pub struct E5Model {
     config: E5Config,
     tokenizer: UnigramTokenizer,

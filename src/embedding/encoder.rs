@@ -14,8 +14,8 @@ use super::{E5Error, E5Model, EncodeError, TextEncoder, TextKind};
 /// Jobs that wait; further callers wait in [`TextEncoder::encode`].
 const QUEUE: usize = 64;
 
-/// Characters per job, about one passage of full length. A caller with many texts sends them in jobs of this size, so that
-/// a search query waits for a fraction of a second behind an import.
+/// Characters per job, about one passage of full length. A caller with many texts sends them in jobs of this size, so
+/// that a search query waits for a fraction of a second behind an import.
 const JOB_CHARACTERS: usize = 600;
 
 /// Jobs of one caller under way: the next one is queued while one runs.

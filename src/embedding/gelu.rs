@@ -1,7 +1,7 @@
 //! Bias and the exact GELU in one pass.
 //!
-//! candle's `gelu_erf` calls libm's scalar `erff` per element, which costs as much as a matrix product here. This one is
-//! written so that the compiler vectorizes it.
+//! candle's `gelu_erf` calls libm's scalar `erff` per element, which costs as much as a matrix product here. This one
+//! is written so that the compiler vectorizes it.
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
@@ -18,7 +18,8 @@ impl CustomOp2 for BiasGelu {
     }
 
     fn cpu_fwd(&self, xs: &CpuStorage, xl: &Layout, bias: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (Some((x_start, x_end)), Some((b_start, b_end))) = (xl.contiguous_offsets(), bl.contiguous_offsets()) else {
+        let (Some((x_start, x_end)), Some((b_start, b_end))) = (xl.contiguous_offsets(), bl.contiguous_offsets())
+        else {
             bail!("bias-gelu wants contiguous tensors");
         };
         let (xs, bias) = (&xs.as_slice::<f32>()?[x_start..x_end], &bias.as_slice::<f32>()?[b_start..b_end]);
@@ -56,7 +57,7 @@ fn erf(x: f32) -> f32 {
 fn exp_of_negative(x: f32) -> f32 {
     let x = x.max(-86.0);
     let whole = (x * std::f32::consts::LOG2_E).round_ties_even();
-    let rest = whole.mul_add(-0.693_147_2, x);
+    let rest = whole.mul_add(-std::f32::consts::LN_2, x);
     let series = (1.0f32 / 720.0)
         .mul_add(rest, 1.0 / 120.0)
         .mul_add(rest, 1.0 / 24.0)
@@ -76,7 +77,8 @@ mod tests {
     #[test]
     fn equals_the_library_function() {
         let xs: Vec<f32> = (-4_000..4_000).map(|i| i as f32 / 400.0).chain([-1e30, 1e30, 0.0, -0.0]).collect();
-        let xs = Tensor::from_vec(xs.clone(), (xs.len() / 2, 2), &Device::Cpu).unwrap();
+        let shape = (xs.len() / 2, 2);
+        let xs = Tensor::from_vec(xs, shape, &Device::Cpu).unwrap();
         let bias = Tensor::new(&[0.25f32, -0.5], &Device::Cpu).unwrap();
         let expected = xs.broadcast_add(&bias).unwrap().gelu_erf().unwrap();
         let difference = (bias_gelu(&xs, &bias).unwrap() - expected).unwrap().abs().unwrap();

@@ -1,7 +1,7 @@
 //! Text encoders: sentences in, unit vectors out.
 //!
-//! [`E5Encoder`] runs multilingual-e5-small (Wang et al. 2024, arXiv:2402.05672) on candle. [`E5Model`] is its synchronous
-//! inside: file, tokenizer and forward pass.
+//! [`E5Encoder`] runs multilingual-e5-small (Wang et al. 2024, arXiv:2402.05672) on candle. [`E5Model`] is its
+//! synchronous inside: file, tokenizer and forward pass.
 
 mod e5_file;
 mod e5_model;

@@ -1,8 +1,8 @@
-//! The unigram tokenizer of the XLM-R family (Kudo 2018, arXiv:1804.10959), with the pieces, scores and normalizer rules
-//! that the encoder's file carries.
+//! The unigram tokenizer of the XLM-R family (Kudo 2018, arXiv:1804.10959), with the pieces, scores and normalizer
+//! rules that the encoder's file carries.
 //!
-//! Text is normalized character by character, runs of spaces become one, a space is put in front, and spaces become `▁`.
-//! The pieces are then the most probable segmentation (Viterbi).
+//! Text is normalized character by character, runs of spaces become one, a space is put in front, and spaces become
+//! `▁`. The pieces are then the most probable segmentation (Viterbi).
 
 use super::e5_file::TokenizerData;
 

@@ -123,3 +123,24 @@ pub struct LinkedConcept {
     /// 0 to 1.
     pub score: f64,
 }
+
+/// A subject that has concepts in the graph.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SubjectSummary {
+    pub id: Subject,
+    pub label: String,
+    pub concepts: usize,
+    pub exercises: usize,
+    /// In teaching order.
+    pub units: Vec<UnitSummary>,
+}
+
+/// A teaching unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UnitSummary {
+    pub id: String,
+    pub label: String,
+    pub label_en: String,
+    pub grade: Grade,
+    pub concepts: usize,
+}

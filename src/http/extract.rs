@@ -4,7 +4,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody, PathRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,7 +39,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// The query string.
+/// The query string. An empty parameter (`?grade=`) counts as absent.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<T>(pub T);
 
@@ -48,7 +48,10 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         use axum::extract::Query as AxumQuery;
-        AxumQuery::try_from_uri(&parts.uri).map(|AxumQuery(query)| Self(query)).map_err(|rejection| {
+        let present = parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.ends_with('='));
+        let uri = format!("/?{}", present.collect::<Vec<_>>().join("&"));
+        let uri: Uri = uri.parse().map_err(|error| ApiError::Internal(format!("query: {error}")))?;
+        AxumQuery::try_from_uri(&uri).map(|AxumQuery(query)| Self(query)).map_err(|rejection| {
             // axum's text is `Failed to deserialize query string: [field: ]reason`.
             let text = std::error::Error::source(&rejection).map_or_else(|| rejection.body_text(), ToString::to_string);
             ApiError::InvalidFields(vec![field_error(&text, "query")])
@@ -157,7 +160,7 @@ mod tests {
         check_field(r#"{"grade": 7, "items": {}}"#, "items");
         check_field(r#"{}"#, "grade");
         check_field(r#"{"grade": 7, "colour": 1}"#, "colour");
-        check_field(r#"[]"#, "grade");
+        check_field(r#"[]"#, "body");
         check_field(r#""text""#, "body");
     }
 

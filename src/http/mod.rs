@@ -24,4 +24,4 @@ pub use models::{ModelSlot, ModelState, ModelStatus, Models};
 pub use openapi::document;
 pub use problem::{ApiError, FieldError, Problem};
 pub use sse::{EventStream, SseSender};
-pub use state::AppState;
+pub use state::{AppState, Parts};

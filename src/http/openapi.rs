@@ -18,6 +18,8 @@ use super::{policy, routes};
     tags(
         (name = "operation", description = "Health, metrics"),
         (name = "models", description = "Language model and text encoder, compatible with OpenAI's API"),
+        (name = "knowledge", description = "The knowledge graph and the documents"),
+        (name = "lessons", description = "Lesson preparation"),
         (name = "access", description = "Keys and sessions"),
     ),
 )]

@@ -35,6 +35,7 @@ const fn rule(method: &'static str, path: &'static str, access: Access) -> Rule 
 const PUBLIC: Access = Access::Public;
 const ADMINISTRATORS: Access = Access::Roles(&[Administrator]);
 const EVERYONE: Access = Access::Roles(&[Administrator, Teacher, Student, Counsellor, Guardian, Integrator]);
+const TEACHERS: Access = Access::Roles(&[Administrator, Teacher]);
 /// The language model without an assistant around it. Not for pupils and their families: what minors get is what the
 /// assistants say, inside their safety policy.
 const STAFF: Access = Access::Roles(&[Administrator, Teacher, Counsellor, Integrator]);
@@ -51,6 +52,21 @@ pub const TABLE: &[Rule] = &[
     rule("GET", "/v1/models", STAFF),
     rule("POST", "/v1/chat/completions", STAFF),
     rule("POST", "/v1/embeddings", STAFF),
+    rule("POST", "/v1/search", EVERYONE),
+    rule("GET", "/v1/graph/subjects", EVERYONE),
+    rule("GET", "/v1/graph/concepts", EVERYONE),
+    rule("GET", "/v1/graph/concepts/{id}", EVERYONE),
+    rule("GET", "/v1/graph/concepts/{id}/neighbourhood", EVERYONE),
+    rule("GET", "/v1/graph/path", EVERYONE),
+    rule("POST", "/v1/lesson-plans", TEACHERS),
+    rule("GET", "/v1/lesson-plans", TEACHERS),
+    rule("GET", "/v1/lesson-plans/{id}", TEACHERS),
+    rule("PATCH", "/v1/lesson-plans/{id}", TEACHERS),
+    rule("DELETE", "/v1/lesson-plans/{id}", TEACHERS),
+    rule("POST", "/v1/lesson-plans/{id}/sections/{name}/regenerate", TEACHERS),
+    rule("GET", "/v1/lesson-plans/{id}/export", TEACHERS),
+    rule("POST", "/v1/lesson-plans/{id}/messages", TEACHERS),
+    rule("GET", "/v1/lesson-plans/{id}/messages", TEACHERS),
     rule("POST", "/v1/keys", ADMINISTRATORS),
     rule("POST", "/v1/sessions", PUBLIC),
     rule("GET", "/v1/session", EVERYONE),

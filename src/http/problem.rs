@@ -12,8 +12,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::assistants::lesson::PlanError;
 use crate::domain::Language;
 use crate::embedding::EncodeError;
+use crate::graph::LinkedConcept;
+use crate::retrieval::SearchError;
 use crate::runtime::GenerationError;
 use crate::store::StoreError;
 
@@ -71,6 +74,17 @@ pub enum ApiError {
     Encode(#[from] EncodeError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Search(#[from] SearchError),
+    /// 422: the graph has nothing on the topic; the nearest concepts are offered.
+    #[error("unknown topic `{topic}`")]
+    UnknownTopic { topic: String, suggestions: Vec<LinkedConcept> },
+    /// 429: as many lesson plans are being written as the configuration permits.
+    #[error("too many lesson plans at once")]
+    TooManyPlans { retry_after: Duration },
+    /// 409: someone else changed it meanwhile.
+    #[error("changed meanwhile")]
+    Conflict,
     /// 500: a fault inside; the text is for the log.
     #[error("{0}")]
     Internal(String),
@@ -101,6 +115,9 @@ pub struct Problem {
     pub detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errors: Option<Vec<FieldError>>,
+    /// For an unknown topic: the nearest concepts of the graph.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub suggestions: Vec<LinkedConcept>,
     /// Seconds until another try makes sense: what `Retry-After` says, for events, which have no headers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
@@ -119,6 +136,21 @@ pub struct OpenAiError {
     /// The field that is wrong.
     pub param: Option<String>,
     pub code: &'static str,
+}
+
+impl From<PlanError> for ApiError {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::UnknownTopic { topic, suggestions } => Self::UnknownTopic { topic, suggestions },
+            PlanError::InvalidField { field, reason } => Self::invalid_field(field, reason),
+            PlanError::Busy { retry_after } => Self::TooManyPlans { retry_after },
+            PlanError::NotFound => Self::NotFound { what: "lesson plan", id: "这份教案".to_owned() },
+            PlanError::Conflict => Self::Conflict,
+            PlanError::Generation(error) => Self::Generation(error),
+            PlanError::Store(error) => Self::Store(error),
+            PlanError::Internal(reason) => Self::Internal(reason),
+        }
+    }
 }
 
 struct Description {
@@ -248,14 +280,42 @@ impl ApiError {
                 "文本编码模型尚未就绪，请稍后再试（/readyz 显示进度）。",
                 "The text encoder is not ready yet; /readyz shows its progress.",
             ),
-            Self::Encode(EncodeError::Internal(_)) | Self::Store(_) | Self::Internal(_) => internal(),
+            Self::UnknownTopic { topic, suggestions } => {
+                let near = suggestions.iter().map(|concept| concept.label.as_str()).collect::<Vec<_>>().join("、");
+                let offer = if near.is_empty() { String::new() } else { format!("相近的知识点有：{near}。") };
+                Description {
+                    status: S::UNPROCESSABLE_ENTITY,
+                    code: "unknown_topic",
+                    title: "Unknown topic",
+                    zh: format!("知识图谱里还没有“{topic}”，无法有依据地备课。{offer}"),
+                    en: "The knowledge graph has nothing on this topic; `suggestions` has the nearest concepts."
+                        .to_owned(),
+                }
+            }
+            Self::TooManyPlans { .. } => describe(
+                S::TOO_MANY_REQUESTS,
+                "too_many_plans",
+                "Too many lesson plans",
+                "正在生成的教案较多，请稍后再试。",
+                "Too many lesson plans are being written. Try again shortly.",
+            ),
+            Self::Conflict => describe(
+                S::CONFLICT,
+                "conflict",
+                "Changed meanwhile",
+                "内容刚刚被修改过，请刷新后再试。",
+                "It was changed meanwhile. Load it again, then try again.",
+            ),
+            Self::Encode(EncodeError::Internal(_)) | Self::Store(_) | Self::Search(_) | Self::Internal(_) => internal(),
         }
     }
 
     /// Whole seconds, at least one.
     fn retry_after(&self) -> Option<u64> {
         let wait = match self {
-            Self::Generation(GenerationError::QueueFull { retry_after }) => *retry_after,
+            Self::Generation(GenerationError::QueueFull { retry_after }) | Self::TooManyPlans { retry_after } => {
+                *retry_after
+            }
             Self::Generation(GenerationError::Unavailable(_))
             | Self::Encode(EncodeError::Unavailable(_))
             | Self::ShuttingDown => RETRY_UNAVAILABLE,
@@ -286,7 +346,11 @@ impl ApiError {
         });
         let kind = format!("urn:zhujiao:problem:{code}");
         let retry_after = self.retry_after();
-        Problem { kind, title, status: status.as_u16(), code, detail, errors, retry_after, error }
+        let suggestions = match self {
+            Self::UnknownTopic { suggestions, .. } => suggestions.clone(),
+            _ => Vec::new(),
+        };
+        Problem { kind, title, status: status.as_u16(), code, detail, errors, suggestions, retry_after, error }
     }
 
     /// Logs what is inside. Called once per error, by whoever sends it, within the request's span.
@@ -442,7 +506,9 @@ mod tests {
 
     #[test]
     fn retry_after_is_in_whole_seconds_and_at_least_one() {
-        for (wait, expected) in [(Duration::ZERO, "1"), (Duration::from_millis(2100), "3"), (Duration::from_secs(4), "4")] {
+        for (wait, expected) in
+            [(Duration::ZERO, "1"), (Duration::from_millis(2100), "3"), (Duration::from_secs(4), "4")]
+        {
             let error = ApiError::from(GenerationError::QueueFull { retry_after: wait });
             assert_eq!(error.to_response(Language::Chinese, false).headers()[header::RETRY_AFTER], expected);
         }

@@ -105,7 +105,11 @@ pub(super) async fn is_verified(path: &Path, file: &ModelFile) -> io::Result<boo
 /// Notes that the file was just compared with its checksum.
 pub(super) async fn remember_verified(path: &Path, file: &ModelFile) -> io::Result<()> {
     let (path, sha256) = (path.to_owned(), file.sha256.clone());
-    blocking(move || Ok(Stamp::of(&path, &sha256)?.write(&path))).await
+    blocking(move || {
+        Stamp::of(&path, &sha256)?.write(&path);
+        Ok(())
+    })
+    .await
 }
 
 /// The checksum of a file, in lower-case hexadecimal.

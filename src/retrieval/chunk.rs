@@ -144,7 +144,8 @@ mod tests {
     fn short_blocks_share_a_passage_under_one_heading() {
         let block = |heading: &str, text: &str| Block { headings: vec![heading.to_owned()], text: text.to_owned() };
         let chunks = pack(&[block("甲", "一。"), block("甲", "二。"), block("乙", "三。")]);
-        let found: Vec<(&str, &str)> = chunks.iter().map(|c| (c.locator.as_deref().unwrap(), c.text.as_str())).collect();
+        let found: Vec<(&str, &str)> =
+            chunks.iter().map(|c| (c.locator.as_deref().unwrap(), c.text.as_str())).collect();
         assert_eq!(found, [("甲", "一。\n二。"), ("乙", "三。")]);
     }
 

@@ -11,8 +11,8 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::index::{
-    Document, DocumentKey, DocumentKind, Filter, IndexError, NewDocument, NewPassage, Passage, PassageIndex, Put, Scored,
-    Unencoded, Vector, Visibility,
+    Document, DocumentKey, DocumentKind, Filter, IndexError, NewDocument, NewPassage, Passage, PassageIndex, Put,
+    Scored, Unencoded, Vector, Visibility,
 };
 use super::rows;
 use super::vectors::{Scope, VectorCache, VectorRow};
@@ -22,7 +22,7 @@ use crate::store::{Database, StoreError};
 const TITLE_WEIGHT: f64 = 1.5;
 
 /// Words of a query that are looked for; longer queries are cut.
-const QUERY_WORDS: usize = 64;
+const QUERY_WORDS: usize = 128;
 
 /// Values per statement, well below SQLite's limit of 32,766.
 const BATCH: usize = 500;
@@ -98,7 +98,9 @@ async fn load(database: &Database) -> Result<VectorCache, StoreError> {
 }
 
 async fn next_version(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar("UPDATE index_state SET version = version + 1 RETURNING version").fetch_one(connection).await?)
+    Ok(sqlx::query_scalar("UPDATE index_state SET version = version + 1 RETURNING version")
+        .fetch_one(connection)
+        .await?)
 }
 
 #[async_trait]
@@ -228,8 +230,7 @@ impl PassageIndex for EmbeddedIndex {
     async fn by_vector(&self, vector: &Vector, filter: &Filter, limit: usize) -> Result<Vec<Scored>, IndexError> {
         self.refresh().await?;
         let (cache, vector, filter) = (Arc::clone(&self.cache), vector.clone(), filter.clone());
-        let scan =
-            move || cache.read().unwrap_or_else(PoisonError::into_inner).scan(&vector, &filter, limit);
+        let scan = move || cache.read().unwrap_or_else(PoisonError::into_inner).scan(&vector, &filter, limit);
         match tokio::task::spawn_blocking(scan).await {
             Ok(found) => Ok(found),
             Err(error) => match error.try_into_panic() {
@@ -321,8 +322,8 @@ fn push_ids(query: &mut QueryBuilder<Sqlite>, ids: &[Uuid]) {
     list.push_unseparated(")");
 }
 
-/// The FTS5 expression for passages with any of the words, each as a quoted string: no word is an operator. FTS5 reads the
-/// expression as a C string, so a NUL would end it.
+/// The FTS5 expression for passages with any of the words, each as a quoted string: no word is an operator. FTS5 reads
+/// the expression as a C string, so a NUL would end it.
 fn any_of(words: &[String]) -> Option<String> {
     let mut seen = HashSet::new();
     let quoted: Vec<String> = words
@@ -336,9 +337,8 @@ fn any_of(words: &[String]) -> Option<String> {
 
 async fn scored(mut query: QueryBuilder<Sqlite>, database: &Database) -> Result<Vec<Scored>, IndexError> {
     let found = query.build().fetch_all(database.pool()).await.map_err(StoreError::from)?;
-    let found = found.iter().map(|row| {
-        Ok(Scored { id: rows::uuid(row.try_get("id")?)?, score: row.try_get("score")? })
-    });
+    let found =
+        found.iter().map(|row| Ok(Scored { id: rows::uuid(row.try_get("id")?)?, score: row.try_get("score")? }));
     Ok(found.collect::<Result<_, StoreError>>()?)
 }
 

@@ -124,8 +124,11 @@ fn lines(path: &Path) -> Result<Vec<(usize, String)>, EvalError> {
 
 fn entries(path: &Path) -> Result<Vec<Entry>, EvalError> {
     let parse = |(line, text): (usize, String)| {
-        serde_json::from_str(&text)
-            .map_err(|error| EvalError::Line { path: path.to_owned(), line, reason: error.to_string() })
+        serde_json::from_str(&text).map_err(|error| EvalError::Line {
+            path: path.to_owned(),
+            line,
+            reason: error.to_string(),
+        })
     };
     lines(path)?.into_iter().map(parse).collect()
 }
@@ -226,7 +229,8 @@ struct Sum {
 impl Sum {
     fn add(&mut self, ranking: &[&str], relevant: &HashSet<String>) {
         let gain = |rank: usize| 1.0 / (rank as f64 + 2.0).log2();
-        let found: Vec<usize> = (0..ranking.len().min(DEPTH)).filter(|&rank| relevant.contains(ranking[rank])).collect();
+        let found: Vec<usize> =
+            (0..ranking.len().min(DEPTH)).filter(|&rank| relevant.contains(ranking[rank])).collect();
         let ideal: f64 = (0..relevant.len().min(DEPTH)).map(gain).sum();
         self.metrics.ndcg_10 += found.iter().map(|&rank| gain(rank)).sum::<f64>() / ideal;
         self.metrics.recall_10 += found.len() as f64 / relevant.len() as f64;
@@ -255,7 +259,9 @@ mod tests {
         let mut sum = Sum::default();
         sum.add(ranking, &relevant.iter().map(|&id| id.to_owned()).collect());
         let mean = sum.mean();
-        for (found, expected) in [mean.ndcg_10, mean.recall_10, mean.mrr_10].iter().zip([expected.0, expected.1, expected.2]) {
+        for (found, expected) in
+            [mean.ndcg_10, mean.recall_10, mean.mrr_10].iter().zip([expected.0, expected.1, expected.2])
+        {
             assert!((found - expected).abs() < 1e-4, "{mean:?} for {ranking:?}");
         }
     }

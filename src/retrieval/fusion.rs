@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::index::Scored;
 
-/// How much each ranking counts.
+/// How much each ranking counts. On retrieval-cmrc, nDCG@10 is flat (within .002) for words between 0.25 and 0.4 of the
+/// sum of words and vector.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FusionWeights {
     pub words: f64,
@@ -19,7 +20,7 @@ pub struct FusionWeights {
 
 impl Default for FusionWeights {
     fn default() -> Self {
-        Self { words: 0.3, vector: 0.7, concepts: 0.2 }
+        Self { words: 0.35, vector: 0.65, concepts: 0.2 }
     }
 }
 

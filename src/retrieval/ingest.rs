@@ -149,8 +149,8 @@ impl Indexer {
         self
     }
 
-    /// Reads files, and folders with all that is below them. Hidden files and, inside folders, files of other formats are
-    /// passed over. A file that fails is reported and stops nothing.
+    /// Reads files, and folders with all that is below them. Hidden files and, inside folders, files of other formats
+    /// are passed over. A file that fails is reported and stops nothing.
     ///
     /// A file in a folder is referred to by the folder's name and its path below it (`documents/函数/难点.md`).
     pub async fn ingest_paths(&self, paths: &[PathBuf], options: &IngestOptions) -> IngestReport {
@@ -254,8 +254,8 @@ impl Indexer {
         Ok(report)
     }
 
-    /// Gives vectors to the passages that were stored without, or by another encoder; answers how many. Stops at the first
-    /// failure of the encoder, with what is done kept.
+    /// Gives vectors to the passages that were stored without, or by another encoder; answers how many. Stops at the
+    /// first failure of the encoder, with what is done kept.
     pub async fn encode_missing(&self) -> Result<usize, IndexError> {
         let Some(encoder) = &self.encoder else {
             return Ok(0);

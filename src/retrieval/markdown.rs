@@ -80,7 +80,9 @@ impl Reader {
             }
             Tag::TableCell if !self.text.is_empty() => self.text.push_str(" | "),
             Tag::MetadataBlock(_) => self.metadata = true,
-            Tag::Heading { .. } | Tag::Paragraph | Tag::CodeBlock(_) | Tag::Table(_) | Tag::BlockQuote(_) => self.flush(),
+            Tag::Heading { .. } | Tag::Paragraph | Tag::CodeBlock(_) | Tag::Table(_) | Tag::BlockQuote(_) => {
+                self.flush()
+            }
             _ => {}
         }
     }
@@ -155,7 +157,8 @@ mod tests {
 
     fn check(text: &str, title: Option<&str>, expected: &[(&str, &str)]) {
         let parsed = parse(text);
-        let found: Vec<(String, &str)> = parsed.blocks.iter().map(|b| (b.headings.join("/"), b.text.as_str())).collect();
+        let found: Vec<(String, &str)> =
+            parsed.blocks.iter().map(|b| (b.headings.join("/"), b.text.as_str())).collect();
         let found: Vec<(&str, &str)> = found.iter().map(|(path, text)| (path.as_str(), *text)).collect();
         assert_eq!((parsed.title.as_deref(), found.as_slice()), (title, expected), "{text:?}");
     }
@@ -192,7 +195,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_word_is_lost(words in proptest::collection::vec("[一-龥a-z]{1,8}", 1..40), marks in proptest::collection::vec(0usize..7, 40)) {
+        fn no_word_is_lost(
+            words in proptest::collection::vec("[一-龥a-z]{1,8}", 1..40),
+            marks in proptest::collection::vec(0usize..7, 40),
+        ) {
             let mut text = String::new();
             for (word, mark) in words.iter().zip(&marks) {
                 let line = match mark {

@@ -131,7 +131,13 @@ pub(super) fn vector_row(row: &SqliteRow) -> Result<VectorRow, StoreError> {
             school: school.map(Into::into),
         },
         encoder: row.try_get("encoder")?,
-        values: row.try_get::<&[u8], _>("vector")?.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes)).collect(),
+        values: row
+            .try_get::<&[u8], _>("vector")?
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&bytes| f16::from_le_bytes(bytes))
+            .collect(),
     })
 }
 

@@ -22,22 +22,33 @@ impl Segmenter {
         Self { jieba }
     }
 
-    /// The words of a text in order, in lower case, together with the shorter dictionary words inside longer ones.
-    /// Punctuation is left out.
+    /// What a text is found by: its words in order, in lower case, together with the shorter dictionary words inside
+    /// longer ones; then, for Chinese, every pair of neighbouring characters and every character. Punctuation is left
+    /// out.
+    ///
+    /// Pairs and characters find what the dictionary cuts differently in question and text (BM25 nDCG@10 on 1,300
+    /// passages of retrieval-cmrc: words .842, with pairs .855, with both .864). A word of two characters is counted
+    /// twice, so it weighs more than a pair that is none.
     pub fn words(&self, text: &str) -> Vec<String> {
         let text = fold(text);
         let tokens = self.jieba.cut_for_search(&text, true);
-        tokens
-            .into_iter()
-            .filter(|token| token.word.chars().any(char::is_alphanumeric))
-            .map(|token| token.word.trim().to_owned())
-            .collect()
+        let words = tokens.into_iter().map(|token| token.word.trim());
+        let mut words: Vec<String> =
+            words.filter(|word| word.chars().any(char::is_alphanumeric)).map(str::to_owned).collect();
+        let characters: Vec<char> = text.chars().collect();
+        words.extend(characters.windows(2).filter(|pair| pair.iter().all(is_han)).map(|pair| pair.iter().collect()));
+        words.extend(characters.iter().filter(|c| is_han(c)).map(char::to_string));
+        words
     }
 
     /// The text as it is stored in the full-text index.
     pub fn joined(&self, text: &str) -> String {
         self.words(text).join(" ")
     }
+}
+
+fn is_han(c: &char) -> bool {
+    matches!(c, '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
 }
 
 /// Lower case, full-width forms as ASCII: `ＡＢ１` is found by `ab1`.
@@ -56,20 +67,22 @@ fn fold(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn check(words: &[&str], text: &str, expected: &[&str]) {
-        assert_eq!(Segmenter::new(words.iter().copied()).words(text), expected, "{text:?}");
+    fn check(words: &[&str], text: &str, expected: &str) {
+        assert_eq!(Segmenter::new(words.iter().copied()).joined(text), expected, "{text:?}");
     }
 
     #[test]
-    fn words_and_the_words_inside_them() {
-        check(&[], "中华人民共和国", &["中华", "华人", "人民", "共和", "共和国", "中华人民共和国"]);
-        check(&["一元一次方程"], "解一元一次方程。", &["解", "一元", "一次", "次方", "方程", "一元一次方程"]);
+    fn words_and_the_words_inside_them_then_pairs_then_characters() {
+        check(&[], "共和国", "共和 共和国 共和 和国 共 和 国");
+        check(&[], "分层作业。", "分层 作业 分层 层作 作业 分 层 作 业");
+        check(&["勾股树"], "勾股树", "勾股树 勾股 股树 勾 股 树");
     }
 
     #[test]
     fn forms_are_folded_and_punctuation_dropped() {
-        check(&[], "ＡＢＣ，abc！", &["abc", "abc"]);
-        check(&[], "，。？ \n", &[]);
-        check(&[], "", &[]);
+        check(&[], "ＡＢＣ，abc！", "abc abc");
+        check(&[], "解，ok", "解 ok 解");
+        check(&[], "，。？ \n", "");
+        check(&[], "", "");
     }
 }

@@ -1,6 +1,7 @@
 //! The vectors in memory and the exact scan over them: an int8 pass over all rows, then f16 against f32 for the best.
 //!
-//! A row of 384 values takes 1.2 KB. The first pass reads 384 bytes per row, so 100,000 rows are 38 MB, a few milliseconds.
+//! A row of 384 values takes 1.2 KB. The first pass reads 384 bytes per row, so 100,000 rows are 38 MB, a few
+//! milliseconds.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

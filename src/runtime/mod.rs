@@ -3,6 +3,7 @@
 //! Callers see [`Generator`]: chat messages in, a stream of text out. [`engine::Engine`] implements it on one worker thread
 //! that owns the model; tests implement it with scripted answers.
 
+pub mod device;
 pub mod engine;
 pub mod model;
 

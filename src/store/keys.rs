@@ -129,11 +129,10 @@ impl KeyStore {
 
     /// All keys, the oldest first.
     pub async fn list(&self) -> Result<Vec<ApiKey>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT id, role, school, name, created_at, revoked_at FROM api_keys ORDER BY created_at, id",
-        )
-        .fetch_all(self.database.pool())
-        .await?;
+        let rows =
+            sqlx::query("SELECT id, role, school, name, created_at, revoked_at FROM api_keys ORDER BY created_at, id")
+                .fetch_all(self.database.pool())
+                .await?;
         rows.iter().map(read_key).collect()
     }
 
@@ -196,13 +195,12 @@ impl KeyStore {
         let Some(used) = used else { return Ok(None) };
         let key_id: String = used.try_get("key_id")?;
         let expires_at = after(now, SESSION_LIFETIME)?.as_millisecond();
-        let row = sqlx::query(
-            "SELECT id, role, school, ? AS expires_at FROM api_keys WHERE id = ? AND revoked_at IS NULL",
-        )
-        .bind(expires_at)
-        .bind(&key_id)
-        .fetch_optional(&mut *transaction)
-        .await?;
+        let row =
+            sqlx::query("SELECT id, role, school, ? AS expires_at FROM api_keys WHERE id = ? AND revoked_at IS NULL")
+                .bind(expires_at)
+                .bind(&key_id)
+                .fetch_optional(&mut *transaction)
+                .await?;
         let opened = match row {
             None => None,
             Some(row) => {
@@ -222,7 +220,8 @@ impl KeyStore {
 
     /// Removes what has expired; the server calls it at start.
     pub async fn delete_expired(&self, now: Timestamp) -> Result<(), StoreError> {
-        for statement in ["DELETE FROM sign_in_tokens WHERE expires_at <= ?", "DELETE FROM sessions WHERE expires_at <= ?"]
+        for statement in
+            ["DELETE FROM sign_in_tokens WHERE expires_at <= ?", "DELETE FROM sessions WHERE expires_at <= ?"]
         {
             sqlx::query(statement).bind(now.as_millisecond()).execute(self.database.pool()).await?;
         }
@@ -360,7 +359,7 @@ mod tests {
         let caller = store.caller(secret.expose(), start()).await.unwrap().unwrap();
         let expected = Principal { key_id: key.id, role: Role::Teacher, school: Some("no-1".to_owned()) };
         assert_eq!(caller, Caller { principal: expected, expires_at: None });
-        assert_eq!(store.list().await.unwrap(), [key.clone()]);
+        assert_eq!(store.list().await.unwrap(), std::slice::from_ref(&key));
 
         assert_eq!(store.caller("zj_unknown", start()).await.unwrap(), None);
         assert!(store.revoke(key.id, start()).await.unwrap());

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,15 +15,21 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 use tower::ServiceExt;
+use zhujiao::assistants::lesson::{LessonPlanner, PlannerParts};
+use zhujiao::assistants::prompts::Prompts;
 use zhujiao::config::Settings;
 use zhujiao::domain::Role;
 use zhujiao::embedding::{EncodeError, TextEncoder, TextKind};
-use zhujiao::http::{AppState, ModelSlot, Models, app};
+use zhujiao::graph::{Content, DEFAULT_BASE, KnowledgeGraph, Linker};
+use zhujiao::http::{AppState, ModelSlot, Models, Parts, app};
+use zhujiao::retrieval::{EmbeddedIndex, Indexer, Searcher, Segmenter};
 use zhujiao::runtime::{
-    FinishReason, GenerationError, GenerationEvent, GenerationRequest, GenerationStream, Generator, ModelInfo, Usage,
+    Constraint, FinishReason, GenerationError, GenerationEvent, GenerationRequest, GenerationStream, Generator,
+    ModelInfo, Usage,
 };
 use zhujiao::store::Database;
 use zhujiao::store::keys::{KeyStore, NewKey};
+use zhujiao::store::plans::PlanStore;
 use zhujiao::telemetry::Metrics;
 
 pub const GENERATOR: &str = "scripted-generator";
@@ -40,6 +46,8 @@ pub enum Script {
     Break(Vec<&'static str>, GenerationError),
     /// One piece, then nothing until the caller goes.
     Hang,
+    /// The smallest JSON that the request's schema permits, with Chinese sentences for strings.
+    Schema,
     /// No generation at all.
     Refuse(GenerationError),
 }
@@ -61,7 +69,7 @@ impl Generator for ScriptedGenerator {
     }
 
     async fn generate(&self, request: GenerationRequest) -> Result<GenerationStream, GenerationError> {
-        self.requests.lock().unwrap().push(request);
+        self.requests.lock().unwrap().push(request.clone());
         self.begun.add_permits(1);
         let (sender, stream) = mpsc::channel(64);
         let text = |piece: &str| Ok(GenerationEvent::Text(piece.to_owned()));
@@ -72,6 +80,14 @@ impl Generator for ScriptedGenerator {
                     sender.try_send(text(piece)).unwrap();
                 }
                 let usage = Usage { prompt_tokens: 7, completion_tokens: pieces.len() };
+                sender.try_send(Ok(GenerationEvent::Finished { reason: FinishReason::Stop, usage })).unwrap();
+            }
+            Script::Schema => {
+                let Some(Constraint::JsonSchema(schema)) = &request.constraint else {
+                    panic!("a request without a schema: {request:?}")
+                };
+                sender.try_send(text(&instance(schema, &mut 0).to_string())).unwrap();
+                let usage = Usage { prompt_tokens: 7, completion_tokens: 9 };
                 sender.try_send(Ok(GenerationEvent::Finished { reason: FinishReason::Stop, usage })).unwrap();
             }
             Script::Break(pieces, error) => {
@@ -90,6 +106,39 @@ impl Generator for ScriptedGenerator {
             }
         }
         Ok(stream)
+    }
+}
+
+/// A value that a schema permits; every string is another sentence.
+fn instance(schema: &Value, sentences: &mut usize) -> Value {
+    const SENTENCES: [&str; 8] = [
+        "先独立思考再和同桌说明理由。",
+        "用自己的话概括刚才发现的规律。",
+        "结合材料举出一个新的例子。",
+        "比较两种做法并说出各自的依据。",
+        "检查书写是否规范并及时改正。",
+        "回顾学过的知识找出其中的联系。",
+        "小组合作完成任务并展示成果。",
+        "提出还没有弄明白的问题。",
+    ];
+    if let Some(options) = schema["enum"].as_array() {
+        return options[0].clone();
+    }
+    match schema["type"].as_str() {
+        Some("object") => {
+            let properties = schema["properties"].as_object().unwrap();
+            properties.iter().map(|(key, schema)| (key.clone(), instance(schema, sentences))).collect()
+        }
+        Some("array") => {
+            let count = schema["minItems"].as_u64().unwrap_or(1);
+            (0..count).map(|_| instance(&schema["items"], sentences)).collect()
+        }
+        Some("string") => {
+            let number = *sentences;
+            *sentences += 1;
+            Value::from(SENTENCES[number % SENTENCES.len()])
+        }
+        other => panic!("no instance of {other:?}"),
     }
 }
 
@@ -116,6 +165,7 @@ pub struct TestApp {
     pub state: AppState,
     pub router: Router,
     pub generator: Arc<ScriptedGenerator>,
+    pub indexer: Indexer,
     keys: HashMap<Role, String>,
 }
 
@@ -140,7 +190,8 @@ impl TestApp {
     }
 
     async fn with_models(generator: Arc<ScriptedGenerator>, models: Models) -> Self {
-        let store = KeyStore::new(Database::in_memory().await.unwrap());
+        let database = Database::in_memory().await.unwrap();
+        let store = KeyStore::new(database.clone());
         let mut keys = HashMap::new();
         for role in ROLES {
             let new = NewKey { role, school: None, name: "test".to_owned() };
@@ -150,8 +201,27 @@ impl TestApp {
         let mut server = Settings::default().server;
         server.max_body_bytes = 64 * 1024;
         server.shutdown_grace = Duration::ZERO;
-        let state = AppState::new(server, store, models, Metrics::detached().unwrap());
-        Self { router: app(state.clone()), state, generator, keys }
+        // Both take a moment to make: one for all tests of a binary.
+        static SEGMENTER: LazyLock<Arc<Segmenter>> = LazyLock::new(|| Arc::new(Segmenter::new([])));
+        static GRAPH: LazyLock<Arc<KnowledgeGraph>> =
+            LazyLock::new(|| Arc::new(KnowledgeGraph::load(Content::Embedded, DEFAULT_BASE).unwrap()));
+        static LINKER: LazyLock<Arc<Linker>> = LazyLock::new(|| Arc::new(Linker::new(&GRAPH)));
+        let index = Arc::new(EmbeddedIndex::open(database.clone()).await.unwrap());
+        let searcher = Searcher::new(index.clone(), SEGMENTER.clone()).with_encoder(models.encoder.clone());
+        let indexer = Indexer::new(index, SEGMENTER.clone()).with_encoder(models.encoder.clone());
+        let metrics = Metrics::detached().unwrap();
+        let (graph, searcher) = (GRAPH.clone(), Arc::new(searcher));
+        let planner = LessonPlanner::new(PlannerParts {
+            graph: graph.clone(),
+            linker: LINKER.clone(),
+            searcher: searcher.clone(),
+            generator: models.generator.clone(),
+            plans: PlanStore::new(database),
+            prompts: Arc::new(Prompts::built_in().unwrap()),
+            max_concurrent: 2,
+        });
+        let state = AppState::new(server, Parts { keys: store, models, metrics, graph, searcher, planner });
+        Self { router: app(state.clone()), state, generator, indexer, keys }
     }
 
     pub fn key(&self, role: Role) -> &str {
@@ -179,7 +249,7 @@ impl TestApp {
         self.send(request.body(Body::from(body)).unwrap()).await
     }
 
-    fn request(&self, method: &str, path: &str, role: Role) -> axum::http::request::Builder {
+    pub fn request(&self, method: &str, path: &str, role: Role) -> axum::http::request::Builder {
         let bearer = format!("Bearer {}", self.key(role));
         Request::builder().method(method).uri(path).header(header::AUTHORIZATION, bearer)
     }

@@ -14,7 +14,7 @@ use super::draft::{Draft, EventSender};
 use super::edit::{self, Change};
 use super::facts::{self, CitationBook, Facts, Source};
 use super::intent::{self, Intent};
-use super::planner::{LessonPlanner, announce, brief};
+use super::planner::{LessonPlanner, announce, brief, spawn};
 use super::write::{ATTEMPTS, Task, Writer, keys, object, text};
 use super::{PlanError, PlanEvent, PlanStream, TEXT_LIMIT};
 
@@ -43,7 +43,7 @@ impl LessonPlanner {
         }
         let plan = self.get(&principal, id).await?;
         let planner = self.clone();
-        self.spawn_with_permit(move |events| async move { planner.respond(principal, plan, text, events).await })
+        Ok(spawn(move |events| async move { planner.respond(principal, plan, text, events).await }))
     }
 
     async fn respond(

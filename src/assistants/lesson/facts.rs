@@ -136,10 +136,10 @@ pub fn of_exercise(exercise: &Exercise) -> Citation {
 pub fn of_passage(hit: &Hit) -> Citation {
     Citation {
         kind: CitationKind::Document,
-        reference: hit.id.clone(),
+        reference: hit.id.to_string(),
         title: hit.title.clone(),
         quote: hit.text.clone(),
-        locator: (!hit.locator.is_empty()).then(|| hit.locator.clone()),
+        locator: hit.locator.clone(),
     }
 }
 

@@ -11,8 +11,8 @@ use crate::assistants::prompts::Prompts;
 use crate::domain::{
     ConceptRef, Coverage, GeneratedBy, Grade, LessonPlan, LessonSections, Principal, SectionName, Subject,
 };
-use crate::graph::{Concept, KnowledgeGraph, LinkedConcept, Linker};
-use crate::retrieval::{Collection, Hit, SearchRequest, Searcher};
+use crate::graph::{Concept, KnowledgeGraph, LinkContext, LinkedConcept, Linker};
+use crate::retrieval::{Collection, DocumentKind, Hit, SearchRequest, Searcher};
 use crate::runtime::Generator;
 use crate::safety;
 use crate::store::plans::PlanStore;
@@ -73,7 +73,10 @@ impl LessonPlanner {
         let concepts = self.concepts_of(&request)?;
         let permit = self.permit()?;
         let planner = self.clone();
-        Ok(spawn(permit, move |events| async move { planner.write_plan(principal, request, concepts, events).await }))
+        Ok(spawn(move |events| async move {
+            let _permit = permit;
+            planner.write_plan(principal, request, concepts, events).await
+        }))
     }
 
     /// Writes one section of a stored plan again.
@@ -83,7 +86,6 @@ impl LessonPlanner {
         id: Uuid,
         section: SectionName,
     ) -> Result<LessonPlan, PlanError> {
-        let _permit = self.permit()?;
         let mut plan = self.get(principal, id).await?;
         let read_at = plan.updated_at;
         let mut draft = Draft::new(CitationBook::of(&plan.citations), None);
@@ -112,15 +114,6 @@ impl LessonPlanner {
         Arc::clone(&self.permits).try_acquire_owned().map_err(|_| PlanError::Busy { retry_after: RETRY_AFTER })
     }
 
-    /// Starts the answer to a message beside a plan.
-    pub(super) fn spawn_with_permit<F, Work>(&self, work: F) -> Result<PlanStream, PlanError>
-    where
-        F: FnOnce(EventSender) -> Work + Send + 'static,
-        Work: Future<Output = Result<(), PlanError>> + Send + 'static,
-    {
-        Ok(spawn(self.permit()?, work))
-    }
-
     pub(super) fn writer(&self) -> Writer<'_> {
         Writer { generator: self.parts.generator.as_ref(), prompts: &self.parts.prompts, seed: rand::random() }
     }
@@ -128,13 +121,15 @@ impl LessonPlanner {
     /// The concepts that the topic names, the main one first.
     fn concepts_of(&self, request: &LessonRequest) -> Result<Vec<Arc<Concept>>, PlanError> {
         let graph = &self.parts.graph;
-        let linked = self.parts.linker.link(&request.topic, Some(request.subject), Some(request.grade), CONCEPTS);
+        let context = LinkContext { subject: Some(request.subject), grade: Some(request.grade) };
+        let linked = self.parts.linker.link(&request.topic, context);
         let best = linked.first().map_or(0.0, |link| link.score);
         let concepts: Vec<Arc<Concept>> = linked
             .iter()
             .filter(|link| link.score >= best * FURTHER_CONCEPT)
             .filter_map(|link| graph.concept(&link.id))
             .filter(|concept| concept.subject == request.subject)
+            .take(CONCEPTS)
             .cloned()
             .collect();
         if concepts.is_empty() {
@@ -157,7 +152,7 @@ impl LessonPlanner {
         (topic, subject, grade): (&str, Subject, Grade),
     ) -> Facts {
         let graph = &self.parts.graph;
-        let of = |id: &str| graph.exercises_of(id);
+        let of = |id: &str| graph.exercises_of(id).into_iter().cloned();
         let exercises = concepts.iter().flat_map(|concept| of(&concept.id)).collect();
         let taught: Vec<&str> = concepts.iter().map(|concept| concept.id.as_str()).collect();
         let revision_exercises = concepts
@@ -188,8 +183,10 @@ impl LessonPlanner {
             limit: limit * 4,
             school: principal.school.clone(),
         };
-        match self.parts.searcher.search(request).await {
-            Ok(response) => response.hits.into_iter().filter(|hit| !hit.is_concept()).take(limit).collect(),
+        match self.parts.searcher.search(&request).await {
+            Ok(response) => {
+                response.hits.into_iter().filter(|hit| hit.kind == DocumentKind::Document).take(limit).collect()
+            }
             Err(error) => {
                 tracing::warn!(%error, "no passages");
                 Vec::new()
@@ -355,14 +352,13 @@ pub(super) async fn announce(plan: &LessonPlan, section: SectionName, draft: &mu
 }
 
 /// Runs `work` until it ends or the listener leaves; an error becomes the stream's last item.
-fn spawn<F, Work>(permit: OwnedSemaphorePermit, work: F) -> PlanStream
+pub(super) fn spawn<F, Work>(work: F) -> PlanStream
 where
     F: FnOnce(EventSender) -> Work + Send + 'static,
     Work: Future<Output = Result<(), PlanError>> + Send + 'static,
 {
     let (events, stream) = mpsc::channel(EVENT_BUFFER);
     tokio::spawn(async move {
-        let _permit = permit;
         let result = tokio::select! {
             result = work(events.clone()) => result,
             () = events.closed() => {

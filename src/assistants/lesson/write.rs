@@ -202,7 +202,7 @@ pub(super) async fn objectives(
         };
         let written: Option<WrittenObjectives> = writer.json(draft, task).await?;
         for item in written.into_iter().flat_map(|written| written.objectives) {
-            let Some(text) = whole_sentences(&item.text) else { continue };
+            let Some(text) = whole_sentences(&item.text).map(full_stop) else { continue };
             let repeats = accepted.iter().any(|known| similarity(&known.text, &text) > ALIKE);
             if repeats || accepted.len() == OBJECTIVES {
                 continue;
@@ -222,13 +222,21 @@ pub(super) async fn objectives(
     Ok(accepted)
 }
 
+/// Small models end list items with semicolons; each stands alone in the plan.
+fn full_stop(text: String) -> String {
+    match text.strip_suffix('；') {
+        Some(whole) => format!("{whole}。"),
+        None => text,
+    }
+}
+
 /// The source that the model named, unless another one shares far more words with the text; `None` when no source has any
 /// of its words.
 fn best_source(sources: &[Source], named: &str, text: &str) -> Option<String> {
     let support = |source: &&Source| overlap(text, &source.text);
     let best = sources.iter().max_by(|left, right| support(left).total_cmp(&support(right)))?;
     let named = sources.iter().find(|source| source.key == named).unwrap_or(best);
-    let chosen = if support(&best) > support(&named) + 0.15 { best } else { named };
+    let chosen = if support(&best) > support(&named) + 0.05 { best } else { named };
     (support(&best) > 0.0).then(|| chosen.key.clone())
 }
 

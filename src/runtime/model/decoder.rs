@@ -148,3 +148,95 @@ fn wanted_rows(steps: &[SequenceStep<'_>]) -> Vec<u32> {
     }
     wanted
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::model::testing::TinyModel;
+    use crate::runtime::model::{BlockId, KvCapacity, KvPrecision};
+
+    const FULL: KvSettings = KvSettings { capacity: KvCapacity::Blocks(16), precision: KvPrecision::F32 };
+
+    fn decoder(architecture: &'static str, kv: KvSettings) -> LoadedDecoder {
+        let (_directory, path) = TinyModel::new(architecture).write();
+        LoadedDecoder::load(&mut GgufFile::open(&path).expect("file"), &Device::Cpu, kv).expect("decoder")
+    }
+
+    fn with_tensor_store(mut decoder: LoadedDecoder, kv: KvSettings) -> LoadedDecoder {
+        decoder.store = KvStore::on_device(&decoder.hyper.config, kv, &Device::Cpu).expect("store").0;
+        decoder
+    }
+
+    /// Three sequences over interleaved blocks: a long prompt in two chunks, then chunk, decoding step and short prompt in
+    /// one batch.
+    fn run(decoder: &mut LoadedDecoder) -> Vec<Vec<f32>> {
+        let tokens: Vec<u32> = (0..100).map(|i| i * 37 % 256).collect();
+        let tables = [[9, 2, 4, 7], [0, 11, 3, 5], [1, 6, 8, 10]].map(|table| table.map(BlockId));
+        let step = |sequence: usize, range: std::ops::Range<usize>, logits| SequenceStep {
+            tokens: &tokens[range.clone()],
+            start: range.start,
+            blocks: &tables[sequence],
+            logits,
+        };
+        let first = [step(0, 0..50, LogitsWanted::None), step(1, 0..64, LogitsWanted::None)];
+        let second = [
+            step(0, 50..99, LogitsWanted::Last),
+            step(1, 64..65, LogitsWanted::Last),
+            step(2, 0..3, LogitsWanted::All),
+        ];
+        let third = [step(0, 99..100, LogitsWanted::Last), step(2, 3..4, LogitsWanted::Last)];
+        [&first[..], &second[..], &third[..]]
+            .into_iter()
+            .flat_map(|steps| decoder.forward(steps).expect("forward"))
+            .collect()
+    }
+
+    fn assert_equal(a: &[Vec<f32>], b: &[Vec<f32>], tolerance: f32) {
+        assert_eq!(a.len(), b.len());
+        for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
+            assert!((a - b).abs() <= tolerance * (1.0 + a.abs()), "{a} and {b}");
+        }
+    }
+
+    #[test]
+    fn host_attention_equals_attention_through_tensors() {
+        for architecture in ["qwen2", "llama"] {
+            let host = run(&mut decoder(architecture, FULL));
+            assert_eq!(host.len(), 7);
+            let tensors = run(&mut with_tensor_store(decoder(architecture, FULL), FULL));
+            assert_equal(&host, &tensors, 1e-4);
+        }
+    }
+
+    #[test]
+    fn half_precision_is_rounded_the_same_on_host_and_tensors() {
+        let half = KvSettings { precision: KvPrecision::F16, ..FULL };
+        let host = run(&mut decoder("qwen2", half));
+        assert_equal(&host, &run(&mut with_tensor_store(decoder("qwen2", half), half)), 1e-3);
+        assert_equal(&host, &run(&mut decoder("qwen2", FULL)), 2e-2);
+    }
+
+    #[test]
+    fn what_another_sequence_left_in_a_block_is_not_seen() {
+        let mut used = decoder("llama", FULL);
+        let blocks = (0..16).map(BlockId).collect::<Vec<_>>();
+        let other: Vec<u32> = (0..256).collect();
+        used.forward(&[SequenceStep { tokens: &other, start: 0, blocks: &blocks, logits: LogitsWanted::None }])
+            .expect("forward");
+        assert_equal(&run(&mut used), &run(&mut decoder("llama", FULL)), 0.0);
+    }
+
+    #[test]
+    fn a_bound_on_memory_makes_as_many_blocks_as_fit() {
+        let kv = |capacity| KvSettings { capacity, precision: KvPrecision::F16 };
+        let config = decoder("llama", FULL).hyper.config;
+        let bytes = kv(KvCapacity::Blocks(1)).block_bytes(&config);
+        assert_eq!(
+            bytes,
+            2 * 2 * 2 * 2 * 16 * BLOCK_TOKENS,
+            "keys and values, layers, heads, elements, two bytes each"
+        );
+        let bounded = decoder("llama", kv(KvCapacity::Bytes(3 * bytes as u64 + 1)));
+        assert_eq!(bounded.blocks(), 3);
+    }
+}

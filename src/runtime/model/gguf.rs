@@ -200,3 +200,141 @@ fn wrong_type(key: &str, expected: &str, found: &Value) -> ModelError {
         reason: format!("expected {expected}, found {:?}", found.value_type()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::runtime::model::testing::TinyModel;
+    use crate::runtime::model::{KvSettings, load};
+
+    fn refusal(path: &Path) -> ModelError {
+        load(path, &Device::Cpu, KvSettings::blocks(2)).err().expect("refusal")
+    }
+
+    fn refusal_of(bytes: &[u8]) -> ModelError {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("model.gguf");
+        std::fs::write(&path, bytes).expect("written");
+        refusal(&path)
+    }
+
+    fn refusal_after(change: impl FnOnce(&mut TinyModel)) -> String {
+        let mut model = TinyModel::new("qwen2");
+        change(&mut model);
+        let (_directory, path) = model.write();
+        refusal(&path).to_string()
+    }
+
+    fn header(tensors: u64, entries: u64) -> Vec<u8> {
+        let mut bytes = b"GGUF".to_vec();
+        bytes.extend(3_u32.to_le_bytes());
+        bytes.extend(tensors.to_le_bytes());
+        bytes.extend(entries.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_whole_file_loads() {
+        for architecture in ["qwen2", "llama"] {
+            let (_directory, path) = TinyModel::new(architecture).write();
+            let model = load(&path, &Device::Cpu, KvSettings::blocks(2)).expect("model");
+            assert_eq!((model.info.name.as_str(), model.info.architecture.as_str()), ("tiny", architecture));
+            assert_eq!(model.info.context_length, 256);
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let path = Path::new("/nowhere/model.gguf");
+        assert!(refusal(path).to_string().contains("/nowhere/model.gguf"));
+    }
+
+    #[test]
+    fn a_truncated_file_is_refused_wherever_it_ends() {
+        let (_directory, path) = TinyModel::new("qwen2").write();
+        let bytes = std::fs::read(&path).expect("bytes");
+        for length in (0..bytes.len() - 32).step_by(997).chain([0, 1, 4, 8, 24, 25]) {
+            let error = refusal_of(&bytes[..length]);
+            assert!(matches!(error, ModelError::Malformed { .. } | ModelError::Tensor { .. }), "{length}: {error}");
+        }
+    }
+
+    #[test]
+    fn absurd_headers_are_refused() {
+        let alignment_zero = {
+            let mut bytes = header(0, 1);
+            bytes.extend(17_u64.to_le_bytes());
+            bytes.extend(b"general.alignment");
+            bytes.extend([4_u32.to_le_bytes(), 0_u32.to_le_bytes()].concat());
+            bytes
+        };
+        let endless_string = [header(0, 1), u64::MAX.to_le_bytes().to_vec(), vec![0; 64]].concat();
+        for bytes in [header(u64::MAX, 0), header(1 << 29, 0), header(0, u64::MAX), endless_string, alignment_zero] {
+            let error = refusal_of(&bytes);
+            assert!(matches!(error, ModelError::Malformed { .. }), "{error}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn random_bytes_are_refused(tail in proptest::collection::vec(any::<u8>(), 0..512), headed in any::<bool>()) {
+            let bytes = if headed { [header(1, 1), tail].concat() } else { tail };
+            refusal_of(&bytes);
+        }
+
+        #[test]
+        fn a_flipped_header_byte_never_panics(at in 0_usize..2048, value in any::<u8>()) {
+            let (_directory, path) = TinyModel::new("llama").write();
+            let mut bytes = std::fs::read(&path).expect("bytes");
+            bytes[at] = value;
+            std::fs::write(&path, bytes).expect("written");
+            drop(load(&path, &Device::Cpu, KvSettings::blocks(2)));
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for key in [keys::ARCHITECTURE, keys::TOKENS, "qwen2.block_count", "qwen2.attention.layer_norm_rms_epsilon"] {
+            let message = refusal_after(|model| model.remove(key));
+            assert!(message.contains(key), "{message}");
+        }
+        for name in ["token_embd.weight", "output_norm.weight", "blk.1.attn_k.bias", "blk.0.ffn_down.weight"] {
+            let message = refusal_after(|model| model.remove_tensor(name));
+            assert!(message.contains(name), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let integer = Value::U32;
+        for (key, value, part) in [
+            (keys::ARCHITECTURE, Value::String("mamba".to_owned()), "mamba"),
+            ("qwen2.attention.head_count", integer(0), "must not be 0"),
+            ("qwen2.attention.head_count", Value::String("four".to_owned()), "whole number"),
+            ("qwen2.attention.head_count_kv", integer(3), "cannot share 3"),
+            ("qwen2.attention.head_count", integer(8), "multiple of 16"),
+            ("qwen2.embedding_length", integer(128), "token_embd.weight"),
+            ("qwen2.block_count", integer(3), "blk.2."),
+            ("qwen2.expert_count", integer(8), "experts"),
+            ("qwen2.rope.scaling.type", Value::String("yarn".to_owned()), "yarn"),
+            ("qwen2.attention.layer_norm_rms_epsilon", Value::F32(f32::NAN), "finite"),
+        ] {
+            let message = refusal_after(|model| model.set(key, value));
+            assert!(message.contains(part), "{key}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_store_without_room_for_a_block_is_refused() {
+        let (_directory, path) = TinyModel::new("qwen2").write();
+        for blocks in [0, usize::MAX] {
+            let error = load(&path, &Device::Cpu, KvSettings::blocks(blocks)).err().expect("refusal");
+            assert!(matches!(error, ModelError::KvStore(_)), "{error}");
+        }
+    }
+}

@@ -14,8 +14,11 @@ pub mod measure;
 mod parallel;
 pub mod reference;
 mod rope;
+mod special;
 mod template;
 mod tensor_attention;
+#[cfg(test)]
+mod testing;
 mod tokenizer;
 
 use std::path::Path;

@@ -75,3 +75,48 @@ fn role_name(role: ChatRole) -> &'static str {
         ChatRole::Assistant => "assistant",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::model::testing::TinyModel;
+
+    fn render(source: &str, messages: &[ChatMessage]) -> Result<String, ModelError> {
+        ChatTemplate::new(source, "<s>".to_owned(), "</s>".to_owned())?.render(messages)
+    }
+
+    #[test]
+    fn a_file_without_a_template_speaks_chatml() {
+        let (_directory, path) = TinyModel::new("qwen2").write();
+        let template = ChatTemplate::from_gguf(&GgufFile::open(&path).expect("file")).expect("template");
+        let messages = [ChatMessage::system("简短。"), ChatMessage::user("你好"), ChatMessage::assistant("好")];
+        assert_eq!(
+            template.render(&messages).expect("text"),
+            "<|im_start|>system\n简短。<|im_end|>\n<|im_start|>user\n你好<|im_end|>\n<|im_start|>assistant\n好<|im_end|>\n\
+             <|im_start|>assistant\n"
+        );
+    }
+
+    #[test]
+    fn what_published_templates_use_is_there() {
+        let messages = [ChatMessage::user(" a b ")];
+        let check = |source: &str, expected: &str| assert_eq!(render(source, &messages).expect(source), expected);
+        check("{{ bos_token }}{{ messages[0]['content'].strip() }}{{ eos_token }}", "<s>a b</s>");
+        check("{%- if tools %}x{%- else %}y{%- endif %}", "y");
+        check("{% if not messages[0].tool_calls %}\n  plain\n{% endif %}\n", "  plain\n");
+        check("{% for m in messages %}{% if loop.first %}{{ m.role }}{% endif %}{% endfor %}", "user");
+        check("{{ messages[0].content.split('b')[0] | trim }}", "a");
+        assert_eq!(render("{{ strftime_now('%Y') }}", &messages).expect("year").len(), 4);
+    }
+
+    #[test]
+    fn a_template_can_refuse_a_conversation() {
+        let refusal = render("{{ raise_exception('roles must alternate') }}", &[]).expect_err("refusal");
+        assert!(refusal.to_string().contains("roles must alternate"), "{refusal}");
+    }
+
+    #[test]
+    fn a_broken_template_is_refused_on_loading() {
+        assert!(matches!(render("{% if %}", &[]), Err(ModelError::Template(_))));
+    }
+}

@@ -1,0 +1,280 @@
+//! Text that conforms to a JSON schema, enforced token by token with llguidance.
+//!
+//! Separators are fixed to `", "` and `": "` and no other white space is allowed outside strings: a small model that may
+//! write white space tends to write nothing else. What can only go on in one way (keys, punctuation) is not sampled but
+//! [forced](Grammar::forced).
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use llguidance::api::TopLevelGrammar;
+use llguidance::toktrie::{TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
+use llguidance::{JsonCompileOptions, Matcher, ParserFactory, panic_utils};
+use serde_json::{Value, json};
+
+use super::codec::TextCodec;
+use crate::runtime::Constraint;
+
+/// What may follow a backslash in a string, unless the schema [asks for more](needs_all_escapes).
+///
+/// JSON's other escapes stand for characters that no answer needs, but a model that writes LaTeX with single backslashes
+/// would hit them: `"\frac"` parses, as a form feed and `rac`. Without them it has to write `"\\frac"`.
+const ESCAPES: &str = r#"n"\"#;
+
+#[derive(Debug, thiserror::Error)]
+pub enum GrammarError {
+    /// The vocabulary cannot be used for constrained generation.
+    #[error("vocabulary: {0}")]
+    Vocabulary(String),
+    /// The schema is invalid, contradictory, or uses what cannot be enforced.
+    #[error("{0}")]
+    Schema(String),
+    /// A compiled grammar failed while it was followed.
+    #[error("grammar: {0}")]
+    State(String),
+}
+
+/// What the grammars of all requests share: the vocabulary as a trie. Built once per model, in about half a second for
+/// 150,000 tokens.
+pub struct GrammarEnvironment {
+    factory: ParserFactory,
+}
+
+impl GrammarEnvironment {
+    pub fn new(codec: Arc<dyn TextCodec>) -> Result<Self, GrammarError> {
+        let build = || {
+            let vocabulary: TokEnv = Arc::new(Vocabulary::new(codec));
+            ParserFactory::new_simple(&vocabulary)
+        };
+        let mut factory = panic_utils::catch_unwind(AssertUnwindSafe(build))
+            .map_err(|error| GrammarError::Vocabulary(error.to_string()))?;
+        factory.quiet();
+        factory.limits_mut().verbose_errors = false;
+        Ok(Self { factory })
+    }
+
+    /// Compiles a constraint; milliseconds for schemas of ordinary size, bounded by llguidance's limits for others.
+    ///
+    /// # Errors
+    /// [`GrammarError::Schema`]; among what cannot be enforced are `oneOf` with overlapping alternatives, `not`, and
+    /// references to other documents.
+    pub fn compile(&self, constraint: &Constraint) -> Result<Grammar, GrammarError> {
+        let mut schema = match constraint {
+            Constraint::JsonObject => json!({ "type": "object" }),
+            Constraint::JsonSchema(schema @ Value::Object(_)) => schema.clone(),
+            Constraint::JsonSchema(_) => return Err(GrammarError::Schema("must be an object".to_owned())),
+        };
+        let options = JsonCompileOptions {
+            item_separator: ", ".to_owned(),
+            key_separator: ": ".to_owned(),
+            whitespace_flexible: false,
+            json_allowed_escapes: (!needs_all_escapes(&schema)).then(|| ESCAPES.to_owned()),
+            ..JsonCompileOptions::default()
+        };
+        options.apply_to(&mut schema);
+        let grammar = TopLevelGrammar::from_json_schema(schema);
+        let parser = panic_utils::catch_unwind(AssertUnwindSafe(|| self.factory.create_parser(grammar)))
+            .map_err(|error| GrammarError::Schema(error.to_string()))?;
+        Ok(Grammar { matcher: Matcher::new(Ok(parser)) })
+    }
+}
+
+/// Whether the schema prescribes characters that [`ESCAPES`] cannot write: llguidance leaves those out without a word. A
+/// pattern may prescribe anything.
+fn needs_all_escapes(schema: &Value) -> bool {
+    match schema {
+        Value::String(text) => text.chars().any(|character| character.is_control() && character != '\n'),
+        Value::Array(items) => items.iter().any(needs_all_escapes),
+        Value::Object(members) => {
+            members.iter().any(|(name, value)| name.starts_with("pattern") || needs_all_escapes(value))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// The state of one generation under a constraint.
+pub struct Grammar {
+    matcher: Matcher,
+}
+
+impl Grammar {
+    /// Sets the logits of all tokens that must not come next to minus infinity. There is one logit per token of the
+    /// vocabulary. An end token is left where the text may end.
+    pub fn mask(&mut self, logits: &mut [f32]) -> Result<(), GrammarError> {
+        let allowed = self.matcher.compute_mask().map_err(state)?;
+        allowed.iter_unset_entries(|id| {
+            if let Some(logit) = logits.get_mut(id) {
+                *logit = f32::NEG_INFINITY;
+            }
+        });
+        Ok(())
+    }
+
+    /// Follows a token that the mask left.
+    pub fn accept(&mut self, token: u32) -> Result<(), GrammarError> {
+        self.matcher.consume_token(token).map_err(state)
+    }
+
+    /// Follows the tokens that must come next and returns them, ready to be computed in one pass. They are the tokens that
+    /// the tokenizer itself makes of the forced text; where sampling could still choose another split, nothing is forced.
+    pub fn forced(&mut self) -> Result<Vec<u32>, GrammarError> {
+        if self.is_complete() {
+            return Ok(Vec::new());
+        }
+        let tokens = self.matcher.consume_ff_tokens();
+        match self.matcher.get_error() {
+            Some(error) => Err(GrammarError::State(error)),
+            None => Ok(tokens),
+        }
+    }
+
+    /// Nothing may follow.
+    pub fn is_complete(&self) -> bool {
+        self.matcher.is_stopped()
+    }
+}
+
+fn state(error: impl std::fmt::Display) -> GrammarError {
+    GrammarError::State(error.to_string())
+}
+
+/// A model's vocabulary as llguidance sees it.
+struct Vocabulary {
+    codec: Arc<dyn TextCodec>,
+    trie: TokTrie,
+}
+
+impl Vocabulary {
+    fn new(codec: Arc<dyn TextCodec>) -> Self {
+        let count = u32::try_from(codec.vocabulary()).unwrap_or(u32::MAX);
+        let word = |id| {
+            // The marker keeps a special token from matching the text that spells it.
+            let marker = codec.is_special(id).then_some(TokTrie::SPECIAL_TOKEN_MARKER);
+            marker.into_iter().chain(codec.token_bytes(id).iter().copied()).collect()
+        };
+        let words: Vec<Vec<u8>> = (0..count).map(word).collect();
+        let end = codec.end_tokens();
+        let trie =
+            TokTrie::from(&TokRxInfo::new(count, end.first().copied().unwrap_or(0)), &words).with_eos_tokens(end);
+        Self { codec, trie }
+    }
+}
+
+impl TokenizerEnv for Vocabulary {
+    fn tok_trie(&self) -> &TokTrie {
+        &self.trie
+    }
+
+    fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<u32> {
+        self.trie.tokenize_with_greedy_fallback(bytes, |text| {
+            self.codec.encode(text).unwrap_or_else(|_| self.trie.greedy_tokenize(text.as_bytes()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::toy::ToyCodec;
+    use super::*;
+
+    fn environment() -> GrammarEnvironment {
+        GrammarEnvironment::new(Arc::new(ToyCodec::default())).unwrap()
+    }
+
+    /// The text of a generation in which the bytes of `wishes` are sampled in turn; the highest allowed token instead of a
+    /// byte that is not allowed, and after the last one.
+    fn generate(schema: Value, wishes: &str) -> String {
+        let codec = ToyCodec::default();
+        let mut grammar = environment().compile(&Constraint::JsonSchema(schema)).unwrap();
+        let mut bytes: Vec<u8> =
+            grammar.forced().unwrap().iter().flat_map(|&id| codec.token_bytes(id).to_vec()).collect();
+        let mut wishes = wishes.bytes();
+        while !grammar.is_complete() {
+            let mut logits = vec![0.0; codec.vocabulary()];
+            grammar.mask(&mut logits).unwrap();
+            let allowed = |id: u32| logits[id as usize] == 0.0;
+            let wish = wishes.next().map(u32::from).filter(|&id| allowed(id));
+            let end = codec.end_tokens()[0];
+            let Some(token) = wish.or_else(|| (0..=end).rev().find(|&id| allowed(id))) else { break };
+            if token == end {
+                break;
+            }
+            grammar.accept(token).unwrap();
+            let forced = grammar.forced().unwrap();
+            bytes.extend([token].into_iter().chain(forced).flat_map(|id| codec.token_bytes(id).to_vec()));
+        }
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn check(schema: Value, wishes: &str, expected: &str) {
+        assert_eq!(generate(schema.clone(), wishes), expected, "{schema}");
+    }
+
+    #[test]
+    fn keys_and_punctuation_are_forced() {
+        let schema = json!({"type": "object", "properties": {"a": {"type": "boolean"}, "b": {"enum": ["x", "yz"]}},
+                            "required": ["a", "b"], "additionalProperties": false});
+        check(schema, "fy", r#"{"a": false, "b": "yz"}"#);
+    }
+
+    #[test]
+    fn what_can_be_only_one_text_needs_no_sampling() {
+        check(json!({"const": {"单元": "一元一次方程"}}), "", r#"{"单元": "一元一次方程"}"#);
+    }
+
+    #[test]
+    fn no_white_space_beside_the_separators() {
+        let schema = json!({"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 3},
+                            "minItems": 2, "maxItems": 3});
+        check(schema.clone(), "12]", "[1, 2]");
+        check(schema, "12,3", "[1, 2, 3]");
+    }
+
+    #[test]
+    fn latex_cannot_turn_into_control_characters() {
+        let mut grammar = environment().compile(&Constraint::JsonSchema(json!({"type": "string"}))).unwrap();
+        let mut logits = vec![0.0; ToyCodec::default().vocabulary()];
+        assert_eq!(grammar.forced().unwrap(), [u32::from(b'"')]);
+        grammar.accept(u32::from(b'\\')).unwrap();
+        grammar.mask(&mut logits).unwrap();
+        let allowed: Vec<u8> = (0..=u8::MAX).filter(|&byte| logits[usize::from(byte)] == 0.0).collect();
+        assert_eq!(allowed, br#""\n"#);
+    }
+
+    #[test]
+    fn fixed_texts_may_hold_any_character() {
+        let check = |schema: Value, wishes, expected: &str| {
+            let value: Value = serde_json::from_str(&generate(schema.clone(), wishes)).unwrap();
+            assert_eq!(value, json!(expected), "{schema}");
+        };
+        check(json!({"const": "\\frac\t"}), "", "\\frac\t");
+        check(json!({"enum": ["a\tb", "c"]}), "a", "a\tb");
+        check(json!({"type": "string", "pattern": "^a\\tb$"}), "", "a\tb");
+    }
+
+    #[test]
+    fn a_schema_that_cannot_be_enforced_is_refused() {
+        let check = |schema: Value| {
+            let result = environment().compile(&Constraint::JsonSchema(schema.clone()));
+            assert!(matches!(result, Err(GrammarError::Schema(_))), "{schema}");
+        };
+        check(json!("text"));
+        check(json!(true));
+        check(json!({"type": "no such type"}));
+        check(json!({"type": "integer", "minimum": 3, "maximum": 1}));
+        check(json!({"$ref": "https://example.org/schema.json"}));
+        check(json!({"properties": 3}));
+        check(json!({"not": {"type": "string"}}));
+        check(json!({"oneOf": [{"type": "integer"}, {"type": "number"}]}));
+        check(json!({"type": "string", "pattern": "("}));
+    }
+
+    #[test]
+    fn any_object_will_do_for_json_mode() {
+        let mut grammar = environment().compile(&Constraint::JsonObject).unwrap();
+        let forced = grammar.forced().unwrap();
+        assert_eq!(forced, [u32::from(b'{')]);
+        grammar.accept(u32::from(b'}')).unwrap();
+        assert!(grammar.is_complete());
+    }
+}
