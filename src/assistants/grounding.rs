@@ -57,9 +57,35 @@ impl Material {
     }
 }
 
+/// Mends what JSON's escapes do to LaTeX that was written with single backslashes: `"\ne"` arrives as a line break and `e`.
+/// Line breaks elsewhere become spaces: the texts checked here are single paragraphs.
+pub fn mend_escapes(text: &str) -> String {
+    let mut mended = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        let before_letter = characters.peek().is_some_and(char::is_ascii_lowercase);
+        match character {
+            '\n' if before_letter => mended.push_str("\\n"),
+            '\t' if before_letter => mended.push_str("\\t"),
+            '\r' if before_letter => mended.push_str("\\r"),
+            character if character.is_control() => mended.push(' '),
+            character => mended.push(character),
+        }
+    }
+    mended
+}
+
 /// Cuts a text that was ended by a length limit back to its last whole sentence; `None` when there is none.
 pub fn whole_sentences(text: &str) -> Option<String> {
+    let text = mend_escapes(text);
     let text = text.trim();
+    let whole = whole_part(text)?;
+    // A quotation that was cut off is closed, so that the rest reads as intended.
+    let open = whole.matches('“').count() > whole.matches('”').count();
+    Some(if open { format!("{whole}”") } else { whole })
+}
+
+fn whole_part(text: &str) -> Option<String> {
     if text.ends_with(['。', '！', '？', '；', '”', '）']) {
         return Some(text.to_owned());
     }
@@ -197,7 +223,13 @@ mod tests {
         assert_eq!(whole_sentences("先独立思考。再小组讨").as_deref(), Some("先独立思考。"));
         assert_eq!(whole_sentences("引导学生观察").as_deref(), Some("引导学生观察。"));
         assert_eq!(whole_sentences("完整的一句。").as_deref(), Some("完整的一句。"));
+        assert_eq!(whole_sentences("教师追问：“为什么？接着讨").as_deref(), Some("教师追问：“为什么？”"));
         assert_eq!(whole_sentences(""), None);
+    }
+
+    #[test]
+    fn latex_survives_single_backslashes() {
+        assert_eq!(mend_escapes("系数 $a\ne 0$，\n再看 $\times$"), "系数 $a\\ne 0$， 再看 $\\times$");
     }
 
     #[test]

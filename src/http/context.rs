@@ -27,6 +27,9 @@ const MAX_REQUEST_ID: usize = 64;
 /// The routes whose errors also carry OpenAI's shape.
 const OPENAI_ROUTES: [&str; 3] = ["/v1/models", "/v1/chat/completions", "/v1/embeddings"];
 
+/// Called every few seconds by machines: not worth a line of log each.
+const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
 /// What is known of a request before it is routed; handlers can extract it.
 #[derive(Clone, Debug)]
 pub struct RequestContext {
@@ -101,7 +104,12 @@ pub(super) async fn with_context(mut request: Request, next: Next) -> Response {
         let elapsed = started.elapsed();
         let status = response.status().as_u16();
         // For streams this is the time to the response's head; the body goes on.
-        tracing::info!(status, elapsed_ms = elapsed.as_secs_f64() * 1e3, "answered");
+        let elapsed_ms = elapsed.as_millis() as u64;
+        if PROBES.contains(&route.as_str()) {
+            tracing::debug!(status, elapsed_ms, "answered");
+        } else {
+            tracing::info!(status, elapsed_ms, "answered");
+        }
         let labels = [("method", method.to_string()), ("route", route), ("status", status.to_string())];
         metrics::counter!("zhujiao_http_requests_total", &labels).increment(1);
         metrics::histogram!("zhujiao_http_request_duration_seconds", &labels[..2]).record(elapsed);

@@ -30,6 +30,8 @@ const CONCEPTS: usize = 3;
 const FURTHER_CONCEPT: f64 = 0.85;
 /// Suggestions for an unknown topic.
 const SUGGESTIONS: usize = 5;
+/// Concepts less like the topic than this are no help.
+const NEAR: f64 = 0.05;
 /// Passages gathered for a plan.
 const PASSAGES: usize = 3;
 /// Events that a slow client may lag behind before the writing waits for it.
@@ -142,7 +144,8 @@ impl LessonPlanner {
     fn suggestions(&self, topic: &str, subject: Subject) -> Vec<LinkedConcept> {
         let of_subject =
             |link: &LinkedConcept| self.parts.graph.concept(&link.id).is_some_and(|concept| concept.subject == subject);
-        self.parts.linker.nearest(topic, SUGGESTIONS * 2).into_iter().filter(of_subject).take(SUGGESTIONS).collect()
+        let nearest = self.parts.linker.nearest(topic, SUGGESTIONS * 2).into_iter();
+        nearest.filter(|link| link.score >= NEAR && of_subject(link)).take(SUGGESTIONS).collect()
     }
 
     async fn gather(

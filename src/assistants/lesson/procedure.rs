@@ -255,6 +255,15 @@ pub(super) async fn write_step(
             tracing::info!(phase = phase.id, ?reason, "step refused");
             continue;
         }
+        if let Some(name) = [&teacher, &students, &purpose].into_iter().find_map(|text| unknown_name(text, material)) {
+            tracing::info!(phase = phase.id, name, "step names what the material does not have");
+            continue;
+        }
+        if [&teacher, &students].into_iter().any(|text| ASIDES.iter().any(|aside| text.contains(aside))) {
+            tracing::info!(phase = phase.id, "step speaks of the task instead of the lesson");
+            continue;
+        }
+        let purpose = purpose.trim_start_matches("设计意图").trim_start_matches(['是', '：', '，']).to_owned();
         if before.iter().any(|other| similarity(other.lines().next().unwrap_or_default(), &teacher) > 0.7) {
             tracing::info!(phase = phase.id, "step repeats another one");
             continue;
@@ -262,6 +271,19 @@ pub(super) async fn write_step(
         return Ok(step(phase, material, minutes, [teacher, students, purpose]));
     }
     Ok(step(phase, material, minutes, [phase.teacher.clone(), phase.students.clone(), phase.purpose.clone()]))
+}
+
+/// Words of the task that have no place in a plan.
+const ASIDES: [&str; 4] = ["设计意图", "材料", "本环节的任务", "JSON"];
+
+/// The first name of the form 例3, 练习2 in a text that the material does not bear.
+fn unknown_name(text: &str, material: &PhaseMaterial) -> Option<String> {
+    ["错例", "例", "练习", "情境", "检查问题"].into_iter().find_map(|kind| {
+        let parts = text.split(kind).skip(1);
+        let numbers = parts.map(|part| part.chars().take_while(char::is_ascii_digit).collect::<String>());
+        let mut names = numbers.filter(|number| !number.is_empty()).map(|number| format!("{kind}{number}"));
+        names.find(|name| !material.lines.iter().any(|line| line.contains(name.as_str())))
+    })
 }
 
 fn step(phase: &Phase, material: &PhaseMaterial, minutes: u16, [teacher, students, purpose]: [String; 3]) -> Step {
@@ -292,6 +314,14 @@ mod tests {
             }
         }
         assert_eq!(share_minutes(45, &[12, 26, 24, 12, 16, 10]), [6, 11, 10, 6, 7, 5]);
+    }
+
+    #[test]
+    fn names_that_the_material_lacks_are_found() {
+        let material = PhaseMaterial { lines: vec!["例1：解方程。".to_owned()], ..PhaseMaterial::default() };
+        assert_eq!(unknown_name("先看例1，再看例3。", &material).as_deref(), Some("例3"));
+        assert_eq!(unknown_name("先看例1。举例说明。", &material), None);
+        assert_eq!(unknown_name("完成练习2。", &material).as_deref(), Some("练习2"));
     }
 
     #[test]

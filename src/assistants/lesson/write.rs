@@ -274,7 +274,6 @@ struct WrittenAssessment {
 
 #[derive(Deserialize)]
 struct WrittenCriterion {
-    criterion: String,
     developing: String,
     achieved: String,
     excellent: String,
@@ -294,7 +293,7 @@ pub(super) async fn assessment(
     let schema = object(json!({"criteria": {
         "type": "array", "minItems": objectives.len(), "maxItems": objectives.len(),
         "items": object(json!({
-            "criterion": text(30), "developing": text(45), "achieved": text(45), "excellent": text(45),
+            "developing": text(45), "achieved": text(45), "excellent": text(45),
         })),
     }}));
     let mut criteria: Vec<Option<AssessmentCriterion>> = vec![None; objectives.len()];
@@ -322,7 +321,7 @@ pub(super) async fn assessment(
     Ok(criteria
         .into_iter()
         .zip(objectives)
-        .map(|(criterion, objective)| criterion.unwrap_or_else(|| plain_criterion(objective)))
+        .map(|(written, objective)| written.unwrap_or_else(|| plain_criterion(objective)))
         .collect())
 }
 
@@ -333,26 +332,26 @@ fn checked_criterion(
 ) -> Option<AssessmentCriterion> {
     let levels = [&item.developing, &item.achieved, &item.excellent].map(|level| whole_sentences(level));
     let levels: Vec<String> = levels.into_iter().collect::<Option<_>>()?;
-    let criterion = item.criterion.trim().trim_end_matches('。').to_owned();
-    let grounded = levels.iter().chain([&criterion]).all(|text| material.check(text).is_ok());
+    let grounded = levels.iter().all(|text| material.check(text).is_ok());
     let distinct = similarity(&levels[0], &levels[1]) < 0.9
         && similarity(&levels[1], &levels[2]) < 0.9
         && similarity(&levels[0], &levels[2]) < 0.9;
-    (grounded && distinct).then(|| AssessmentCriterion { criterion, levels, citations: objective.citations.clone() })
+    (grounded && distinct).then(|| criterion(objective, levels))
+}
+
+/// What is observed is the objective itself.
+fn criterion(objective: &Objective, levels: Vec<String>) -> AssessmentCriterion {
+    let criterion = objective.text.trim_end_matches('。').to_owned();
+    AssessmentCriterion { criterion, levels, citations: objective.citations.clone() }
 }
 
 fn plain_criterion(objective: &Objective) -> AssessmentCriterion {
-    AssessmentCriterion {
-        criterion: objective.text.trim_end_matches('。').to_owned(),
-        levels: [
-            "在同伴或教师的提示下能完成一部分。",
-            "能独立、正确地完成，并说出主要依据。",
-            "能举出自己的例子，向同伴讲清道理，并用到新的情境中。",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
-        citations: objective.citations.clone(),
-    }
+    let levels = [
+        "在同伴或教师的提示下能完成一部分。",
+        "能独立、正确地完成，并说出主要依据。",
+        "能举出自己的例子，向同伴讲清道理，并用到新的情境中。",
+    ];
+    criterion(objective, levels.map(str::to_owned).to_vec())
 }
 
 #[cfg(test)]
@@ -378,7 +377,6 @@ mod tests {
                 text: "会解方程。".into(), competency: "运算能力".into(), citations: vec!["c1".into()]
             };
         let item = |excellent: &str| WrittenCriterion {
-            criterion: "解方程的过程".into(),
             developing: "需要提示才能解方程。".into(),
             achieved: "能独立解方程。".into(),
             excellent: excellent.into(),

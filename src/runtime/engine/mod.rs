@@ -117,7 +117,7 @@ struct Shared {
 }
 
 impl Engine {
-    /// Starts the worker thread. Builds the grammar environment, which takes about half a second for a large vocabulary.
+    /// Starts the worker thread, after building the grammar environment of the vocabulary. Blocks while it does.
     pub fn start(parts: ModelParts, config: EngineConfig) -> Result<Self, EngineError> {
         let ModelParts { mut info, model, codec } = parts;
         let at_least_one = [("max_sequences", config.max_sequences), ("prefill_chunk", config.prefill_chunk)];
@@ -181,7 +181,7 @@ impl Generator for Engine {
             self.shared.counters.refused();
             GenerationError::QueueFull { retry_after }
         })?;
-        // Encoding a long prompt or compiling a schema takes milliseconds to tenths of a second.
+        // Encoding a long prompt or compiling a schema is computation: too long for a thread that serves others.
         let shared = Arc::clone(&self.shared);
         let prepare = move || shared.prepare(request, ticket, submitted);
         let (submission, stream) = tokio::task::spawn_blocking(prepare)
