@@ -81,7 +81,7 @@ export const zh = {
   wish_hint: 'Enter 开始 · Shift + Enter 换行',
   example_label: '试试',
   example_1: '七年级一元一次方程，45 分钟',
-  example_2: '帮我备一节八年级勾股定理的课，多用图形和拼图活动',
+  example_2: '帮我备一节八年级一次函数的课，多用生活中的例子',
   example_3: '九年级一元二次方程复习课，40 分钟，学生基础较弱',
   field_topic: '课题',
   field_subject: '学科',
