@@ -82,7 +82,7 @@ export const en: Record<MessageKey, string> = {
   wish_hint: 'Enter to start · Shift + Enter for a new line',
   example_label: 'Try',
   example_1: 'Grade 7 linear equations in one unknown, 45 minutes',
-  example_2: 'A grade 8 lesson on the Pythagorean theorem, with puzzles',
+  example_2: 'A grade 8 lesson on linear functions, with everyday examples',
   example_3: 'Grade 9 quadratic equations, 40 minutes, mixed abilities',
   field_topic: 'Topic',
   field_subject: 'Subject',
