@@ -17,8 +17,8 @@ pub enum Ungrounded {
 /// What the model was given, prepared for comparison.
 #[derive(Clone, Debug, Default)]
 pub struct Material {
-    /// All text, without white space.
-    squeezed: String,
+    /// The formulas as they stand between dollar signs, without white space.
+    formulas: HashSet<String>,
     numbers: HashSet<String>,
 }
 
@@ -26,14 +26,19 @@ impl Material {
     pub fn new<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut material = Self::default();
         for text in texts {
-            material.squeezed.push_str(&squeeze(text));
-            material.squeezed.push('\n');
+            material.formulas.extend(split_formulas(text).0.iter().map(|formula| squeeze(formula)));
             material.numbers.extend(numbers(text));
         }
         material
     }
 
-    /// Refuses formulas and numbers that are not in the material. Ordinals and counts of the classroom (例1, 第2组, 3分钟,
+    fn has(&self, formula: &str) -> bool {
+        let formula = squeeze(formula);
+        is_atom(&formula) || self.formulas.contains(&formula)
+    }
+
+    /// Refuses formulas and numbers that are not in the material. A formula must be there whole: a part of one can be wrong
+    /// (`x(x-1)=45` out of `\frac{1}{2}x(x-1)=45`); single letters and numbers are no formulas. Ordinals and counts of the classroom (例1, 第2组, 3分钟,
     /// 2人) are the author's own and pass when small.
     pub fn check(&self, text: &str) -> Result<(), Ungrounded> {
         if text.chars().filter(|character| is_han(*character)).count() < 4 {
@@ -41,11 +46,11 @@ impl Material {
         }
         let (formulas, prose) = split_formulas(text);
         for formula in formulas {
-            if !self.squeezed.contains(&squeeze(&formula)) {
+            if !self.has(&formula) {
                 return Err(Ungrounded::Formula(formula));
             }
         }
-        if let Some(formula) = bare_formulas(&prose).into_iter().find(|formula| !self.squeezed.contains(formula)) {
+        if let Some(formula) = bare_formulas(&prose).into_iter().find(|formula| !self.has(formula)) {
             return Err(Ungrounded::Formula(formula));
         }
         for (number, before, after) in numbers_in_context(&prose) {
@@ -55,6 +60,14 @@ impl Material {
         }
         Ok(())
     }
+}
+
+/// A letter or a number by itself.
+fn is_atom(formula: &str) -> bool {
+    let formula = formula.strip_prefix('-').unwrap_or(formula);
+    let mut characters = formula.chars();
+    formula.chars().all(|character| character.is_ascii_digit() || character == '.')
+        || (characters.next().is_some_and(|character| character.is_ascii_alphabetic()) && characters.next().is_none())
 }
 
 /// Mends what JSON's escapes do to LaTeX that was written with single backslashes: `"\ne"` arrives as a line break and `e`.
@@ -86,7 +99,11 @@ pub fn whole_sentences(text: &str) -> Option<String> {
 }
 
 fn whole_part(text: &str) -> Option<String> {
-    if text.ends_with(['。', '！', '？', '；', '”', '）']) {
+    // Small models end list items with semicolons; each stands alone in the plan.
+    if let Some(text) = text.strip_suffix('；') {
+        return Some(format!("{text}。"));
+    }
+    if text.ends_with(['。', '！', '？', '”', '）']) {
         return Some(text.to_owned());
     }
     if let Some(position) = text.rfind(['。', '！', '？', '；']) {
@@ -151,7 +168,7 @@ fn bare_formulas(prose: &str) -> Vec<String> {
         .map(|run| run.trim_matches(|character: char| ",.;:!?\"'()[]".contains(character)))
         .filter(|run| {
             run.len() >= 2
-                && run.contains(['=', '+', '*', '/', '^', '<', '>', '\\'])
+                && run.contains(['=', '+', '-', '*', '/', '^', '<', '>', '\\'])
                 && run.contains(|character: char| character.is_ascii_alphanumeric())
         })
         .map(str::to_owned)
@@ -201,6 +218,9 @@ mod tests {
         let material = ["解方程 $3x + 7 = 2x - 5$。", "长 18 米"];
         check(&material, "引导学生观察 $3x+7=2x-5$ 的结构。", Ok(()));
         check(&material, "引导学生观察 $3x+7=2x-6$ 的结构。", Err(Ungrounded::Formula("3x+7=2x-6".into())));
+        check(&material, "引导学生观察 $x + 7=2x$ 的结构。", Err(Ungrounded::Formula("x + 7=2x".into())));
+        check(&material, "说出 x-1 的含义是什么。", Err(Ungrounded::Formula("x-1".into())));
+        check(&material, "说出未知数 $x$ 的含义是什么。", Ok(()));
         check(&material, "引导学生观察 2x+1=3 的结构。", Err(Ungrounded::Formula("2x+1=3".into())));
         check(&material, "请学生测量 18 米的跑道。", Ok(()));
         check(&material, "请学生测量 25 米的跑道。", Err(Ungrounded::Number("25".into())));

@@ -15,7 +15,7 @@ use super::edit::{self, Change};
 use super::facts::{self, CitationBook, Facts, Source};
 use super::intent::{self, Intent};
 use super::planner::{LessonPlanner, announce, brief, spawn};
-use super::write::{ATTEMPTS, Task, Writer, keys, object, text};
+use super::write::{ATTEMPTS, Task, Writer, best_source, keys, object, text};
 use super::{PlanError, PlanEvent, PlanStream, TEXT_LIMIT};
 
 /// Sources given to the model for one answer.
@@ -221,7 +221,9 @@ async fn answer(
             .into_iter()
             .filter_map(|sentence| {
                 let text = whole_sentences(&sentence.text)?;
-                material.check(&text).is_ok().then(|| format!("{text}[{}]", sentence.source))
+                material.check(&text).ok()?;
+                let source = best_source(sources, &sentence.source, &text)?;
+                Some(format!("{text}[{source}]"))
             })
             .collect();
         if !sentences.is_empty() {

@@ -274,7 +274,7 @@ pub(super) async fn write_step(
 }
 
 /// Words of the task that have no place in a plan.
-const ASIDES: [&str; 4] = ["设计意图", "材料", "本环节的任务", "JSON"];
+const ASIDES: [&str; 4] = ["设计意图", "材料", "本环节", "JSON"];
 
 /// The first name of the form 例3, 练习2 in a text that the material does not bear.
 fn unknown_name(text: &str, material: &PhaseMaterial) -> Option<String> {

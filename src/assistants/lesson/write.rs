@@ -202,7 +202,7 @@ pub(super) async fn objectives(
         };
         let written: Option<WrittenObjectives> = writer.json(draft, task).await?;
         for item in written.into_iter().flat_map(|written| written.objectives) {
-            let Some(text) = whole_sentences(&item.text).map(full_stop) else { continue };
+            let Some(text) = whole_sentences(&item.text) else { continue };
             let repeats = accepted.iter().any(|known| similarity(&known.text, &text) > ALIKE);
             if repeats || accepted.len() == OBJECTIVES {
                 continue;
@@ -222,17 +222,9 @@ pub(super) async fn objectives(
     Ok(accepted)
 }
 
-/// Small models end list items with semicolons; each stands alone in the plan.
-fn full_stop(text: String) -> String {
-    match text.strip_suffix('；') {
-        Some(whole) => format!("{whole}。"),
-        None => text,
-    }
-}
-
 /// The source that the model named, unless another one shares far more words with the text; `None` when no source has any
 /// of its words.
-fn best_source(sources: &[Source], named: &str, text: &str) -> Option<String> {
+pub(super) fn best_source(sources: &[Source], named: &str, text: &str) -> Option<String> {
     let support = |source: &&Source| overlap(text, &source.text);
     let best = sources.iter().max_by(|left, right| support(left).total_cmp(&support(right)))?;
     let named = sources.iter().find(|source| source.key == named).unwrap_or(best);
@@ -333,9 +325,9 @@ fn checked_criterion(
     let levels = [&item.developing, &item.achieved, &item.excellent].map(|level| whole_sentences(level));
     let levels: Vec<String> = levels.into_iter().collect::<Option<_>>()?;
     let grounded = levels.iter().all(|text| material.check(text).is_ok());
-    let distinct = similarity(&levels[0], &levels[1]) < 0.9
-        && similarity(&levels[1], &levels[2]) < 0.9
-        && similarity(&levels[0], &levels[2]) < 0.9;
+    let distinct = similarity(&levels[0], &levels[1]) < ALIKE
+        && similarity(&levels[1], &levels[2]) < ALIKE
+        && similarity(&levels[0], &levels[2]) < ALIKE;
     (grounded && distinct).then(|| criterion(objective, levels))
 }
 
