@@ -354,12 +354,14 @@ async fn after_shutdown_nothing_runs_and_nothing_starts() {
     let engine = engine(model, EngineConfig { max_sequences: 1, ..EngineConfig::default() });
     let running = engine.generate(ask("一")).await.unwrap();
     let waiting = engine.generate(ask("二")).await.unwrap();
+    // The order is given before the gate opens: otherwise the toy model may be done first.
+    engine.shared.commands.send(Command::Stop).unwrap();
+    open.send(()).unwrap();
+    drop(open);
     let ended = tokio::task::spawn_blocking({
         let engine = engine.clone();
         move || engine.shutdown()
     });
-    open.send(()).unwrap();
-    drop(open);
     ended.await.unwrap();
     assert_eq!(collect(running).await.map(|_| ()), Err(stopped()));
     assert_eq!(collect(waiting).await.map(|_| ()), Err(stopped()));
