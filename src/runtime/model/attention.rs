@@ -5,9 +5,12 @@
 //! block's keys and values are widened once per tile and used by all of its vectors, and the softmax is carried along block
 //! by block (Dao et al. 2022, arXiv:2205.14135), so nothing is repeated, concatenated or kept per position.
 
+use std::ops::Range;
+
+use super::heads::{HeadLayout, HeadNorm, Heads};
 use super::kv::{Element, HostLayer};
 use super::rope::Rotations;
-use super::{BLOCK_TOKENS, BlockId, DecoderConfig, parallel};
+use super::{BLOCK_TOKENS, BlockId, parallel};
 use parallel::{exp, multiply_add};
 
 /// Most query vectors of a tile: their queries and results stay in the first-level cache next to one block.
@@ -37,44 +40,29 @@ impl BatchStep<'_> {
     }
 }
 
-/// One projection's rows and the bias that is still to be added.
+/// One projection's rows and what is still to be done to them: adding the bias, normalizing every head.
 #[derive(Clone, Copy)]
 pub(super) struct Projection<'a> {
     pub rows: &'a [f32],
     pub bias: Option<&'a [f32]>,
+    pub norm: Option<&'a HeadNorm>,
 }
 
 impl Projection<'_> {
-    /// Copies one head of one row, bias added.
+    /// Copies one head of one row, bias added and normalized.
     fn head(&self, row: usize, width: usize, head: usize, target: &mut [f32]) {
         let columns = head * target.len()..(head + 1) * target.len();
         target.copy_from_slice(&self.rows[row * width..(row + 1) * width][columns.clone()]);
         if let Some(bias) = self.bias {
             target.iter_mut().zip(&bias[columns]).for_each(|(value, bias)| *value += bias);
         }
+        if let Some(norm) = self.norm {
+            norm.apply(target);
+        }
     }
 }
 
-/// What attention needs to know of the model.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct HeadLayout {
-    pub heads: usize,
-    pub kv_heads: usize,
-    pub head_dim: usize,
-}
-
-impl HeadLayout {
-    pub fn new(config: &DecoderConfig) -> Self {
-        Self { heads: config.heads, kv_heads: config.kv_heads, head_dim: config.head_dim }
-    }
-
-    /// Query heads per key head.
-    pub fn group(&self) -> usize {
-        self.heads / self.kv_heads
-    }
-}
-
-/// Adds bias and rotation to the batch's keys, and writes keys and values to the store.
+/// Finishes and rotates the batch's keys, and writes keys and values to the store.
 pub(super) fn write<E: Element>(
     layer: &mut HostLayer<E>,
     layout: HeadLayout,
@@ -111,18 +99,19 @@ struct Tile<'a, 'o> {
 /// Attends from every row of the batch to its own sequence. Returns `heads * head_dim` columns per row.
 pub(super) fn attend<E: Element>(
     layer: &HostLayer<E>,
-    layout: HeadLayout,
+    heads: &Heads,
     steps: &[BatchStep<'_>],
     queries: Projection<'_>,
     rotations: &Rotations,
 ) -> Vec<f32> {
+    let layout = heads.layout;
     let dim = layout.head_dim;
     let width = layout.heads * dim;
     let mut packed = vec![0.0; queries.rows.len()];
     let tiles = cut(layout, steps, &mut packed);
     let places: Vec<_> = tiles.iter().map(|tile| (tile.step.row, tile.kv_head, tile.first)).collect();
     let lengths: Vec<_> = tiles.iter().map(|tile| tile.output.len()).collect();
-    parallel::for_each(tiles, |tile| attend_tile(layer, layout, tile, queries, rotations));
+    parallel::for_each(tiles, |tile| attend_tile(layer, heads, tile, queries, rotations));
 
     let mut output = vec![0.0; packed.len()];
     let mut rest = packed.as_slice();
@@ -165,16 +154,18 @@ struct Softmax {
 }
 
 impl Softmax {
-    /// Turns the scores of the first `valid` positions of a block into weights relative to the running maximum, the rest
-    /// into zeros. Returns the factor by which what was accumulated before has to shrink.
-    fn update(&mut self, scores: &mut [f32; BLOCK_TOKENS], valid: usize) -> f32 {
-        scores[valid..].fill(f32::NEG_INFINITY);
+    /// Turns the scores of the `seen` positions of a block into weights relative to the running maximum, the rest into
+    /// zeros. Returns the factor by which what was accumulated before has to shrink.
+    fn update(&mut self, scores: &mut [f32; BLOCK_TOKENS], seen: Range<usize>) -> f32 {
+        scores[..seen.start].fill(f32::NEG_INFINITY);
+        scores[seen.end..].fill(f32::NEG_INFINITY);
         let maximum = scores.iter().copied().fold(self.maximum, f32::max);
         let shrink = exp(self.maximum - maximum);
         for score in scores.iter_mut() {
             *score = exp(*score - maximum);
         }
-        scores[valid..].fill(0.0);
+        scores[..seen.start].fill(0.0);
+        scores[seen.end..].fill(0.0);
         self.sum = self.sum * shrink + scores.iter().sum::<f32>();
         self.maximum = maximum;
         shrink
@@ -183,39 +174,47 @@ impl Softmax {
 
 fn attend_tile<E: Element>(
     layer: &HostLayer<E>,
-    layout: HeadLayout,
+    heads: &Heads,
     tile: Tile<'_, '_>,
     queries: Projection<'_>,
     rotations: &Rotations,
 ) {
     let Tile { step, kv_head, first, output } = tile;
+    let layout = heads.layout;
     let dim = layout.head_dim;
     let vectors = output.len() / dim;
     let position = |vector: usize| step.start + (first + vector) / layout.group();
-    let queries = tile_queries(layout, step, kv_head, first..first + vectors, (queries, rotations));
+    let queries = tile_queries(heads, step, kv_head, first..first + vectors, (queries, rotations));
     let (mut keys, mut values) = (vec![0.0; dim * BLOCK_TOKENS], vec![0.0; dim * BLOCK_TOKENS]);
     let mut states = vec![Softmax { maximum: f32::MIN, sum: 0.0 }; vectors];
 
-    for (block, id) in step.blocks[..=position(vectors - 1) / BLOCK_TOKENS].iter().enumerate() {
+    for block in heads.first_seen(position(0)) / BLOCK_TOKENS..=position(vectors - 1) / BLOCK_TOKENS {
+        let id = step.blocks[block].0 as usize;
         let block_start = block * BLOCK_TOKENS;
-        layer.keys(id.0 as usize, kv_head, &mut keys);
-        layer.values(id.0 as usize, kv_head, &mut values);
-        // Rows ascend within a tile, so the vectors that see this block are the last ones.
+        layer.keys(id, kv_head, &mut keys);
+        layer.values(id, kv_head, &mut values);
+        // Rows ascend within a tile: the first vectors stand before the block, the last may have it outside their window.
         let mut vector = (0..vectors).find(|vector| position(*vector) >= block_start).unwrap_or(vectors);
-        while vector < vectors {
-            let pair = (vectors - vector).min(2);
+        let end = (vector..vectors)
+            .find(|vector| heads.first_seen(position(*vector)) >= block_start + BLOCK_TOKENS)
+            .unwrap_or(vectors);
+        while vector < end {
+            let pair = (end - vector).min(2);
             let query = &queries[vector * dim..(vector + pair) * dim];
             let result = &mut output[vector * dim..(vector + pair) * dim];
-            let valid: [usize; 2] =
-                std::array::from_fn(|i| BLOCK_TOKENS.min(position((vector + i).min(vectors - 1)) + 1 - block_start));
+            let seen: [Range<usize>; 2] = std::array::from_fn(|i| {
+                let position = position((vector + i).min(end - 1));
+                heads.first_seen(position).saturating_sub(block_start)..BLOCK_TOKENS.min(position + 1 - block_start)
+            });
+            let valid = seen[0].end.max(seen[1].end);
             let mut scores = scores(query, &keys, dim);
-            for i in 0..pair {
-                let shrink = states[vector + i].update(&mut scores[i], valid[i]);
+            for (i, seen) in seen.into_iter().enumerate().take(pair) {
+                let shrink = states[vector + i].update(&mut scores[i], seen);
                 if shrink != 1.0 {
                     result[i * dim..(i + 1) * dim].iter_mut().for_each(|value| *value *= shrink);
                 }
             }
-            accumulate(result, &scores, &values[..valid[0].max(valid[1]) * dim], dim);
+            accumulate(result, &scores, &values[..valid * dim], dim);
             vector += pair;
         }
     }
@@ -225,22 +224,22 @@ fn attend_tile<E: Element>(
     }
 }
 
-/// The tile's query vectors with bias, rotation and the softmax's temperature.
+/// The tile's query vectors, finished, rotated and scaled.
 fn tile_queries(
-    layout: HeadLayout,
+    heads: &Heads,
     step: &BatchStep<'_>,
     kv_head: usize,
-    vectors: std::ops::Range<usize>,
+    vectors: Range<usize>,
     (queries, rotations): (Projection<'_>, &Rotations),
 ) -> Vec<f32> {
-    let (dim, group) = (layout.head_dim, layout.group());
-    let scale = 1.0 / (dim as f32).sqrt();
+    let HeadLayout { heads: count, head_dim: dim, .. } = heads.layout;
+    let group = heads.layout.group();
     let mut prepared = vec![0.0; vectors.len() * dim];
     for (vector, target) in vectors.zip(prepared.chunks_exact_mut(dim)) {
         let row = step.row + vector / group;
-        queries.head(row, layout.heads * dim, kv_head * group + vector % group, target);
+        queries.head(row, count * dim, kv_head * group + vector % group, target);
         rotations.apply(row, target);
-        target.iter_mut().for_each(|value| *value *= scale);
+        target.iter_mut().for_each(|value| *value *= heads.scale);
     }
     prepared
 }

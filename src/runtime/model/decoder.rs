@@ -23,7 +23,7 @@ pub struct LoadedDecoder {
     layers: Vec<Layer>,
     norm: RmsNorm,
     output: QMatMul,
-    rope: Rope,
+    ropes: Vec<Rope>,
     store: KvStore,
     blocks: usize,
 }
@@ -43,9 +43,8 @@ impl LoadedDecoder {
         let norm = RmsNorm::load(file, "output_norm.weight", &hyper, device)?;
         let layers =
             (0..config.layers).map(|index| Layer::load(file, index, &hyper, device)).collect::<Result<Vec<_>, _>>()?;
-        let rope = Rope::new(hyper.rope_layout, hyper.rope_base, config.head_dim);
         let (store, blocks) = KvStore::new(config, kv, device)?;
-        Ok(Self { device: device.clone(), embedding, layers, norm, output, rope, store, blocks, hyper })
+        Ok(Self { device: device.clone(), embedding, layers, norm, output, ropes: hyper.ropes(), store, blocks, hyper })
     }
 
     fn check(&self, steps: &[SequenceStep<'_>]) -> Result<(), ModelError> {
@@ -82,11 +81,14 @@ impl LoadedDecoder {
                 BatchStep { row: first, rows: step.tokens.len(), start: step.start, blocks: step.blocks }
             })
             .collect();
-        let positions = steps.iter().flat_map(|step| step.start..step.start + step.tokens.len());
-        let rotations = self.rope.rotations(positions);
+        let positions = || steps.iter().flat_map(|step| step.start..step.start + step.tokens.len());
+        let rotations: Vec<_> = self.ropes.iter().map(|rope| rope.rotations(positions())).collect();
         let device_rotations = match &self.store {
-            KvStore::HostF16(_) | KvStore::HostF32(_) => None,
-            KvStore::Device(_) => Some(DeviceRotations::new(&rotations, &self.device)?),
+            KvStore::HostF16(_) | KvStore::HostF32(_) => Vec::new(),
+            KvStore::Device(_) => rotations
+                .iter()
+                .map(|rotations| DeviceRotations::new(rotations, &self.device))
+                .collect::<Result<_, _>>()?,
         };
         Ok(Batch { steps: batch_steps, rotations, device_rotations })
     }
@@ -107,6 +109,9 @@ impl Forward for LoadedDecoder {
         let tokens: Vec<u32> = steps.iter().flat_map(|step| step.tokens).copied().collect();
         let rows = tokens.len();
         let mut hidden = self.embedding.embedding(&Tensor::from_vec(tokens, rows, &self.device)?)?;
+        if self.hyper.parts.scaled_embedding {
+            hidden = (hidden * (self.hyper.config.hidden as f64).sqrt())?;
+        }
         for (index, layer) in self.layers.iter().enumerate() {
             let store = match &mut self.store {
                 KvStore::HostF16(layers) => LayerStore::HostF16(&mut layers[index]),
@@ -152,7 +157,7 @@ fn wanted_rows(steps: &[SequenceStep<'_>]) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::model::testing::TinyModel;
+    use crate::runtime::model::testing::{ARCHITECTURES, TinyModel};
     use crate::runtime::model::{BlockId, KvCapacity, KvPrecision};
 
     const FULL: KvSettings = KvSettings { capacity: KvCapacity::Blocks(16), precision: KvPrecision::F32 };
@@ -200,7 +205,7 @@ mod tests {
 
     #[test]
     fn host_attention_equals_attention_through_tensors() {
-        for architecture in ["qwen2", "llama"] {
+        for architecture in ARCHITECTURES {
             let host = run(&mut decoder(architecture, FULL));
             assert_eq!(host.len(), 7);
             let tensors = run(&mut with_tensor_store(decoder(architecture, FULL), FULL));
@@ -211,9 +216,36 @@ mod tests {
     #[test]
     fn half_precision_is_rounded_the_same_on_host_and_tensors() {
         let half = KvSettings { precision: KvPrecision::F16, ..FULL };
-        let host = run(&mut decoder("qwen2", half));
-        assert_equal(&host, &run(&mut with_tensor_store(decoder("qwen2", half), half)), 1e-3);
-        assert_equal(&host, &run(&mut decoder("qwen2", FULL)), 2e-2);
+        for architecture in ARCHITECTURES {
+            let host = run(&mut decoder(architecture, half));
+            assert_equal(&host, &run(&mut with_tensor_store(decoder(architecture, half), half)), 1e-3);
+            assert_equal(&host, &run(&mut decoder(architecture, FULL)), 2e-2);
+        }
+    }
+
+    /// The same as [`run`], every token alone.
+    fn run_token_by_token(decoder: &mut LoadedDecoder) -> Vec<Vec<f32>> {
+        let tokens: Vec<u32> = (0..100).map(|i| i * 37 % 256).collect();
+        let blocks = [9, 2, 4, 7].map(BlockId);
+        let mut rows = Vec::new();
+        for (start, token) in tokens.iter().enumerate() {
+            let step = SequenceStep {
+                tokens: std::slice::from_ref(token),
+                start,
+                blocks: &blocks,
+                logits: LogitsWanted::Last,
+            };
+            rows.extend(decoder.forward(&[step]).expect("forward"));
+        }
+        [98, 64, 0, 1, 2, 99, 3].map(|position| rows[position].clone()).into()
+    }
+
+    #[test]
+    fn batches_and_chunks_equal_every_token_alone() {
+        for architecture in ARCHITECTURES {
+            let alone = run_token_by_token(&mut decoder(architecture, FULL));
+            assert_equal(&alone, &run(&mut decoder(architecture, FULL)), 1e-4);
+        }
     }
 
     #[test]

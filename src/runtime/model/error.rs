@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use candle_core::quantized::GgmlDType;
 
+use super::architecture::SUPPORTED;
+
 /// Why a model cannot be loaded or a forward pass cannot be computed.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -10,7 +12,7 @@ pub enum ModelError {
     /// The header is no GGUF header, is cut off, or declares more than the file holds.
     #[error("{}: not a usable GGUF file: {reason}", path.display())]
     Malformed { path: PathBuf, reason: String },
-    #[error("architecture `{0}` is not supported: expected one of qwen2, llama")]
+    #[error("architecture `{0}` is not supported: expected one of {supported}", supported = SUPPORTED.join(", "))]
     UnsupportedArchitecture(String),
     #[error("the file lacks the metadata `{0}`")]
     MissingMetadata(String),

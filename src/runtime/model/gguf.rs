@@ -22,11 +22,13 @@ pub mod keys {
     pub const TOKENIZER_PRE: &str = "tokenizer.ggml.pre";
     pub const TOKENS: &str = "tokenizer.ggml.tokens";
     pub const TOKEN_TYPE: &str = "tokenizer.ggml.token_type";
+    pub const SCORES: &str = "tokenizer.ggml.scores";
     pub const MERGES: &str = "tokenizer.ggml.merges";
     pub const BOS: &str = "tokenizer.ggml.bos_token_id";
     pub const EOS: &str = "tokenizer.ggml.eos_token_id";
     pub const EOT: &str = "tokenizer.ggml.eot_token_id";
     pub const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+    pub const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
     pub const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 }
 
@@ -139,6 +141,17 @@ impl GgufFile {
             .collect()
     }
 
+    /// A list of single-precision numbers that must be there.
+    pub fn floats(&self, key: &str) -> Result<Vec<f32>, ModelError> {
+        self.array(key)?
+            .iter()
+            .map(|value| match value {
+                Value::F32(number) => Ok(*number),
+                other => Err(wrong_type(key, "a list of single-precision numbers", other)),
+            })
+            .collect()
+    }
+
     fn array(&self, key: &str) -> Result<&[Value], ModelError> {
         match self.required(key)? {
             Value::Array(values) => Ok(values),
@@ -207,7 +220,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::runtime::model::testing::TinyModel;
+    use crate::runtime::model::testing::{ARCHITECTURES, TinyModel};
     use crate::runtime::model::{KvSettings, load};
 
     fn refusal(path: &Path) -> ModelError {
@@ -221,8 +234,8 @@ mod tests {
         refusal(&path)
     }
 
-    fn refusal_after(change: impl FnOnce(&mut TinyModel)) -> String {
-        let mut model = TinyModel::new("qwen2");
+    fn refusal_after(architecture: &'static str, change: impl FnOnce(&mut TinyModel)) -> String {
+        let mut model = TinyModel::new(architecture);
         change(&mut model);
         let (_directory, path) = model.write();
         refusal(&path).to_string()
@@ -238,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_whole_file_loads() {
-        for architecture in ["qwen2", "llama"] {
+        for architecture in ARCHITECTURES {
             let (_directory, path) = TinyModel::new(architecture).write();
             let model = load(&path, &Device::Cpu, KvSettings::blocks(2)).expect("model");
             assert_eq!((model.info.name.as_str(), model.info.architecture.as_str()), ("tiny", architecture));
@@ -300,11 +313,11 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         for key in [keys::ARCHITECTURE, keys::TOKENS, "qwen2.block_count", "qwen2.attention.layer_norm_rms_epsilon"] {
-            let message = refusal_after(|model| model.remove(key));
+            let message = refusal_after("qwen2", |model| model.remove(key));
             assert!(message.contains(key), "{message}");
         }
         for name in ["token_embd.weight", "output_norm.weight", "blk.1.attn_k.bias", "blk.0.ffn_down.weight"] {
-            let message = refusal_after(|model| model.remove_tensor(name));
+            let message = refusal_after("qwen2", |model| model.remove_tensor(name));
             assert!(message.contains(name), "{message}");
         }
     }
@@ -324,7 +337,36 @@ mod tests {
             ("qwen2.rope.scaling.type", Value::String("yarn".to_owned()), "yarn"),
             ("qwen2.attention.layer_norm_rms_epsilon", Value::F32(f32::NAN), "finite"),
         ] {
-            let message = refusal_after(|model| model.set(key, value));
+            let message = refusal_after("qwen2", |model| model.set(key, value));
+            assert!(message.contains(part), "{key}: {message}");
+        }
+    }
+
+    #[test]
+    fn what_only_some_architectures_have_is_named_as_well() {
+        for (architecture, tensor) in [
+            ("qwen3", "blk.0.attn_q_norm.weight"),
+            ("qwen3", "blk.1.attn_k_norm.weight"),
+            ("gemma3", "blk.0.post_attention_norm.weight"),
+            ("gemma3", "blk.1.post_ffw_norm.weight"),
+        ] {
+            let message = refusal_after(architecture, |model| model.remove_tensor(tensor));
+            assert!(message.contains(tensor), "{message}");
+        }
+        let window = refusal_after("gemma3", |model| model.remove("gemma3.attention.sliding_window"));
+        assert!(window.contains("gemma3.attention.sliding_window"), "{window}");
+        let integer = Value::U32;
+        for (architecture, key, value, part) in [
+            ("qwen3", "qwen3.attention.key_length", integer(24), "multiple of 16"),
+            ("qwen3", "qwen3.attention.key_length", integer(48), "only the head size"),
+            ("qwen3", "qwen3.attention.value_length", integer(16), "only the head size"),
+            ("gemma3", "gemma3.attention.sliding_window", integer(0), "must not be 0"),
+            ("gemma3", "gemma3.attention.sliding_window_pattern", integer(0), "must not be 0"),
+            ("gemma3", "gemma3.rope.freq_base_swa", Value::F32(-1.0), "not positive"),
+            ("gemma3", "gemma3.rope.scaling.factor", Value::F32(0.0), "not positive"),
+            ("gemma3", "gemma3.final_logit_softcapping", Value::F32(30.0), "capped"),
+        ] {
+            let message = refusal_after(architecture, |model| model.set(key, value));
             assert!(message.contains(part), "{key}: {message}");
         }
     }

@@ -7,9 +7,11 @@ use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{Device, Module, Storage, Tensor};
 
 use super::ModelError;
+use super::activation::Activation;
 use super::architecture::Hyperparameters;
-use super::attention::{self, BatchStep, HeadLayout, Projection};
+use super::attention::{self, BatchStep, Projection};
 use super::gguf::GgufFile;
+use super::heads::{HeadNorm, Heads};
 use super::kv::{Element, HostLayer, TensorLayer};
 use super::parallel;
 use super::rope::Rotations;
@@ -30,6 +32,15 @@ impl RmsNorm {
     pub fn forward(&self, rows: &Tensor) -> Result<Tensor, ModelError> {
         Ok(candle_nn::ops::rms_norm(rows, &self.weight, self.epsilon)?)
     }
+}
+
+/// `input + norm(branch)`, where the branch has a norm of its own (gemma3).
+fn add_branch(input: &Tensor, branch: Tensor, norm: Option<&RmsNorm>) -> Result<Tensor, ModelError> {
+    let branch = match norm {
+        Some(norm) => norm.forward(&branch)?,
+        None => branch,
+    };
+    Ok((input + branch)?)
 }
 
 /// Biases of the query, key and value projections, for the host kernel and for devices.
@@ -59,12 +70,13 @@ impl BiasedLinear {
         device: &Device,
     ) -> Result<Self, ModelError> {
         let weight = matrix(file, &format!("{name}.weight"), [width, hyper.config.hidden], device)?;
-        let bias = if hyper.qkv_bias { Some(Bias::load(file, &format!("{name}.bias"), width, device)?) } else { None };
+        let bias =
+            if hyper.parts.qkv_bias { Some(Bias::load(file, &format!("{name}.bias"), width, device)?) } else { None };
         Ok(Self { weight, bias })
     }
 
-    fn projection<'a>(&'a self, rows: &'a [f32]) -> Projection<'a> {
-        Projection { rows, bias: self.bias.as_ref().map(|bias| bias.host.as_slice()) }
+    fn projection<'a>(&'a self, rows: &'a [f32], norm: Option<&'a HeadNorm>) -> Projection<'a> {
+        Projection { rows, bias: self.bias.as_ref().map(|bias| bias.host.as_slice()), norm }
     }
 
     fn add_bias(&self, rows: Tensor) -> Result<Tensor, ModelError> {
@@ -78,9 +90,10 @@ impl BiasedLinear {
 /// The batch that a forward pass computes, as the layers see it.
 pub(super) struct Batch<'a> {
     pub steps: Vec<BatchStep<'a>>,
-    pub rotations: Rotations,
-    /// Only where attention runs on tensors.
-    pub device_rotations: Option<DeviceRotations>,
+    /// One for each rope of the model.
+    pub rotations: Vec<Rotations>,
+    /// The same on the device; only where attention runs on tensors.
+    pub device_rotations: Vec<DeviceRotations>,
 }
 
 /// Where a layer keeps its keys and values.
@@ -91,16 +104,16 @@ pub(super) enum LayerStore<'a> {
 }
 
 pub(super) struct Layer {
-    layout: HeadLayout,
+    heads: Heads,
     attention_norm: RmsNorm,
     query: BiasedLinear,
     key: BiasedLinear,
     value: BiasedLinear,
     attention_output: QMatMul,
+    post_attention_norm: Option<RmsNorm>,
     feed_forward_norm: RmsNorm,
-    gate: QMatMul,
-    up: QMatMul,
-    down: QMatMul,
+    feed_forward: GatedNetwork,
+    post_feed_forward_norm: Option<RmsNorm>,
 }
 
 impl Layer {
@@ -110,21 +123,27 @@ impl Layer {
         hyper: &Hyperparameters,
         device: &Device,
     ) -> Result<Self, ModelError> {
-        let layout = HeadLayout::new(&hyper.config);
-        let (hidden, wide) = (hyper.config.hidden, hyper.feed_forward);
+        let heads = Heads::load(file, index, hyper, device)?;
+        let (layout, hidden) = (heads.layout, hyper.config.hidden);
         let (queries, keys) = (layout.heads * layout.head_dim, layout.kv_heads * layout.head_dim);
         let name = |part: &str| format!("blk.{index}.{part}");
+        let mut post_norm = |part: &str| -> Result<Option<RmsNorm>, ModelError> {
+            if !hyper.parts.post_norms {
+                return Ok(None);
+            }
+            RmsNorm::load(file, &name(part), hyper, device).map(Some)
+        };
         Ok(Self {
-            layout,
+            post_attention_norm: post_norm("post_attention_norm.weight")?,
+            post_feed_forward_norm: post_norm("post_ffw_norm.weight")?,
+            heads,
             attention_norm: RmsNorm::load(file, &name("attn_norm.weight"), hyper, device)?,
             query: BiasedLinear::load(file, &name("attn_q"), (queries, hyper), device)?,
             key: BiasedLinear::load(file, &name("attn_k"), (keys, hyper), device)?,
             value: BiasedLinear::load(file, &name("attn_v"), (keys, hyper), device)?,
             attention_output: matrix(file, &name("attn_output.weight"), [hidden, queries], device)?,
             feed_forward_norm: RmsNorm::load(file, &name("ffn_norm.weight"), hyper, device)?,
-            gate: matrix(file, &name("ffn_gate.weight"), [wide, hidden], device)?,
-            up: matrix(file, &name("ffn_up.weight"), [wide, hidden], device)?,
-            down: matrix(file, &name("ffn_down.weight"), [hidden, wide], device)?,
+            feed_forward: GatedNetwork::load(file, index, hyper, device)?,
         })
     }
 
@@ -136,13 +155,13 @@ impl Layer {
             LayerStore::HostF16(store) => self.attend_on_host(store, [queries, keys, values], batch),
             LayerStore::HostF32(store) => self.attend_on_host(store, [queries, keys, values], batch),
             LayerStore::Device(store) => {
-                let Some(rotations) = &batch.device_rotations else {
+                let Some(rotations) = batch.device_rotations.get(self.heads.rope) else {
                     return Err(ModelError::KvStore("a device store needs rotations on the device".to_owned()));
                 };
                 let (keys, values) = (self.key.add_bias(keys)?, self.value.add_bias(values)?);
-                tensor_attention::write(store, self.layout, &batch.steps, (&keys, &values), rotations)?;
+                tensor_attention::write(store, &self.heads, &batch.steps, (&keys, &values), rotations)?;
                 let queries = self.query.add_bias(queries)?;
-                tensor_attention::attend(store, self.layout, &batch.steps, &queries, rotations)
+                tensor_attention::attend(store, &self.heads, &batch.steps, &queries, rotations)
             }
         }
     }
@@ -154,27 +173,55 @@ impl Layer {
         batch: &Batch<'_>,
     ) -> Result<Tensor, ModelError> {
         let (keys, values) = (host_rows(&keys)?, host_rows(&values)?);
-        let written = (self.key.projection(keys.as_slice()?), self.value.projection(values.as_slice()?));
-        attention::write(store, self.layout, &batch.steps, written, &batch.rotations);
+        let rotations = &batch.rotations[self.heads.rope];
+        let keys = self.key.projection(keys.as_slice()?, self.heads.key_norm.as_ref());
+        let values = self.value.projection(values.as_slice()?, None);
+        attention::write(store, self.heads.layout, &batch.steps, (keys, values), rotations);
         let rows = host_rows(&queries)?;
-        let output = attention::attend(
-            store,
-            self.layout,
-            &batch.steps,
-            self.query.projection(rows.as_slice()?),
-            &batch.rotations,
-        );
+        let projection = self.query.projection(rows.as_slice()?, self.heads.query_norm.as_ref());
+        let output = attention::attend(store, &self.heads, &batch.steps, projection, rotations);
         Ok(Tensor::from_vec(output, queries.shape(), queries.device())?)
     }
 
     /// What follows attention: its output projection, both residual connections and the feed-forward network.
     /// `hidden` is what [`Layer::attend`] was given, `attended` what it returned.
     pub fn finish(&self, hidden: &Tensor, attended: &Tensor) -> Result<Tensor, ModelError> {
-        let hidden = (hidden + self.attention_output.forward(attended)?)?;
-        let rows = self.feed_forward_norm.forward(&hidden)?;
-        let [gate, up] = products([&self.gate, &self.up], &rows)?;
-        let wide = if gate.device().is_cpu() { silu_product(&gate, &up)? } else { (gate.silu()? * up)? };
-        Ok((hidden + self.down.forward(&wide)?)?)
+        let attended = self.attention_output.forward(attended)?;
+        let hidden = add_branch(hidden, attended, self.post_attention_norm.as_ref())?;
+        let output = self.feed_forward.forward(&self.feed_forward_norm.forward(&hidden)?)?;
+        add_branch(&hidden, output, self.post_feed_forward_norm.as_ref())
+    }
+}
+
+/// `down(activation(gate(x)) * up(x))`.
+struct GatedNetwork {
+    gate: QMatMul,
+    up: QMatMul,
+    down: QMatMul,
+    activation: Activation,
+}
+
+impl GatedNetwork {
+    fn load(file: &mut GgufFile, index: usize, hyper: &Hyperparameters, device: &Device) -> Result<Self, ModelError> {
+        let (hidden, wide) = (hyper.config.hidden, hyper.feed_forward);
+        let mut part = |name: &str, shape| matrix(file, &format!("blk.{index}.{name}.weight"), shape, device);
+        Ok(Self {
+            gate: part("ffn_gate", [wide, hidden])?,
+            up: part("ffn_up", [wide, hidden])?,
+            down: part("ffn_down", [hidden, wide])?,
+            activation: hyper.parts.activation,
+        })
+    }
+
+    /// `[rows, hidden]` to the same shape.
+    fn forward(&self, rows: &Tensor) -> Result<Tensor, ModelError> {
+        let [gate, up] = products([&self.gate, &self.up], rows)?;
+        let wide = if gate.device().is_cpu() {
+            gated_product(self.activation, &gate, &up)?
+        } else {
+            self.activation.multiply_tensors(&gate, &up)?
+        };
+        Ok(self.down.forward(&wide)?)
     }
 }
 
@@ -219,17 +266,15 @@ fn products<const N: usize>(matrices: [&QMatMul; N], rows: &Tensor) -> Result<[T
     complete.try_into().map_err(|_| ModelError::Compute(candle_core::Error::msg("a product is missing")))
 }
 
-/// `silu(gate) * up` in one pass over host memory.
-fn silu_product(gate: &Tensor, up: &Tensor) -> Result<Tensor, ModelError> {
+/// `activation(gate) * up` in one pass over host memory.
+fn gated_product(activation: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor, ModelError> {
     const CHUNK: usize = 1 << 14;
     let (gates, ups) = (host_rows(gate)?, host_rows(up)?);
     let (gates, ups) = (gates.as_slice()?, ups.as_slice()?);
     let mut output = vec![0.0; gates.len()];
     let chunks = output.chunks_mut(CHUNK).zip(gates.chunks(CHUNK)).zip(ups.chunks(CHUNK)).collect();
     parallel::for_each(chunks, |((output, gates), ups): ((&mut [f32], &[f32]), &[f32])| {
-        for ((output, gate), up) in output.iter_mut().zip(gates).zip(ups) {
-            *output = gate / (1.0 + parallel::exp(-gate)) * up;
-        }
+        activation.multiply(gates, ups, output);
     });
     Ok(Tensor::from_vec(output, gate.shape(), gate.device())?)
 }

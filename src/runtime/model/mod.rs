@@ -3,18 +3,19 @@
 //! The seam to [`super::engine`] is [`Forward`]: a decoder keeps nothing between calls except the keys and values in its
 //! [`kv::KvStore`], and which block of the store belongs to which sequence is the engine's business.
 
+mod activation;
 mod architecture;
 mod attention;
 mod decoder;
 mod error;
 pub mod gguf;
+mod heads;
 mod kv;
 mod layer;
 pub mod measure;
 mod parallel;
 pub mod reference;
 mod rope;
-mod special;
 mod template;
 mod tensor_attention;
 #[cfg(test)]

@@ -29,7 +29,16 @@ impl RopeLayout {
     }
 }
 
-/// The rotation speeds of a model.
+/// How fast heads rotate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct RopeSpeed {
+    /// The slowest pair turns about this many times slower than the first one.
+    pub base: f32,
+    /// Positions are divided by this: a context stretched by linear interpolation (Chen et al. 2023, arXiv:2306.15595).
+    pub stretch: f32,
+}
+
+/// The rotation speeds of a model's layers.
 #[derive(Clone, Debug)]
 pub(super) struct Rope {
     pub layout: RopeLayout,
@@ -38,9 +47,9 @@ pub(super) struct Rope {
 }
 
 impl Rope {
-    pub fn new(layout: RopeLayout, base: f32, head_dim: usize) -> Self {
-        let frequencies = (0..head_dim).step_by(2).map(|i| 1.0 / base.powf(i as f32 / head_dim as f32)).collect();
-        Self { layout, frequencies }
+    pub fn new(layout: RopeLayout, speed: RopeSpeed, head_dim: usize) -> Self {
+        let frequency = |i| 1.0 / speed.base.powf(i as f32 / head_dim as f32) / speed.stretch;
+        Self { layout, frequencies: (0..head_dim).step_by(2).map(frequency).collect() }
     }
 
     /// The angles at these positions, computed once for all layers of a forward pass.
@@ -79,10 +88,12 @@ impl Rotations {
 mod tests {
     use super::*;
 
+    const SPEED: RopeSpeed = RopeSpeed { base: 10_000.0, stretch: 1.0 };
+
     #[test]
     fn layouts_differ_only_in_where_the_pairs_stand() {
         let rotated = |layout, mut head: Vec<f32>| {
-            Rope::new(layout, 10_000.0, 4).rotations([3].into_iter()).apply(0, &mut head);
+            Rope::new(layout, SPEED, 4).rotations([3].into_iter()).apply(0, &mut head);
             head
         };
         let halves = rotated(RopeLayout::Halves, vec![1.0, 2.0, 3.0, 4.0]);
@@ -93,7 +104,18 @@ mod tests {
     #[test]
     fn position_zero_changes_nothing() {
         let mut head = vec![0.5, -1.0, 2.0, 0.25];
-        Rope::new(RopeLayout::Halves, 10_000.0, 4).rotations([0].into_iter()).apply(0, &mut head);
+        Rope::new(RopeLayout::Halves, SPEED, 4).rotations([0].into_iter()).apply(0, &mut head);
         assert_eq!(head, [0.5, -1.0, 2.0, 0.25]);
+    }
+
+    #[test]
+    fn a_stretched_context_reaches_the_same_angles_later() {
+        let rotated = |stretch, position| {
+            let mut head = vec![1.0, 2.0, 3.0, 4.0];
+            let rope = Rope::new(RopeLayout::Halves, RopeSpeed { stretch, ..SPEED }, 4);
+            rope.rotations([position].into_iter()).apply(0, &mut head);
+            head
+        };
+        assert_eq!(rotated(8.0, 24), rotated(1.0, 3));
     }
 }

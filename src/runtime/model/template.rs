@@ -11,6 +11,14 @@ use crate::runtime::{ChatMessage, ChatRole};
 const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + \
                       '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
+/// Used when a file has no template, but the tokens of Gemma's turns: the format of google/gemma-3-1b-it, which has no
+/// system role and puts that text in front of the first question.
+const GEMMA: &str = "{{ bos_token }}{% set ns = namespace(preface='') %}{% for message in messages %}\
+                     {% if message['role'] == 'system' %}{% set ns.preface = ns.preface + message['content'] + '\n\n' %}\
+                     {% else %}{{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else 'user') + '\n' \
+                     + ns.preface + message['content'] | trim + '<end_of_turn>\n' }}{% set ns.preface = '' %}\
+                     {% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}";
+
 const NAME: &str = "chat";
 
 /// Turns messages into the text that the model was tuned on.
@@ -21,10 +29,15 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// The file's template, or ChatML when it has none.
+    /// The file's template. When it has none, as base models do: Gemma's turns where the vocabulary knows them, else
+    /// ChatML.
     pub fn from_gguf(file: &GgufFile) -> Result<Self, ModelError> {
-        let source = file.optional_string(keys::CHAT_TEMPLATE)?.unwrap_or(CHATML);
         let tokens = file.strings(keys::TOKENS)?;
+        let source = match file.optional_string(keys::CHAT_TEMPLATE)? {
+            Some(source) => source,
+            None if tokens.contains(&"<start_of_turn>") => GEMMA,
+            None => CHATML,
+        };
         let text = |key| -> Result<String, ModelError> {
             let id = file.optional_integer(key)?;
             Ok(id.and_then(|id| tokens.get(id)).map(|token| (*token).to_owned()).unwrap_or_default())
@@ -94,6 +107,23 @@ mod tests {
             template.render(&messages).expect("text"),
             "<|im_start|>system\n简短。<|im_end|>\n<|im_start|>user\n你好<|im_end|>\n<|im_start|>assistant\n好<|im_end|>\n\
              <|im_start|>assistant\n"
+        );
+    }
+
+    #[test]
+    fn a_gemma_file_without_a_template_speaks_in_gemmas_turns() {
+        let (_directory, path) = TinyModel::new("gemma3").write();
+        let template = ChatTemplate::from_gguf(&GgufFile::open(&path).expect("file")).expect("template");
+        let messages = [
+            ChatMessage::system("简短。"),
+            ChatMessage::user(" 你好 "),
+            ChatMessage::assistant("好"),
+            ChatMessage::user("再见"),
+        ];
+        assert_eq!(
+            template.render(&messages).expect("text"),
+            "<bos><start_of_turn>user\n简短。\n\n你好<end_of_turn>\n<start_of_turn>model\n好<end_of_turn>\n\
+             <start_of_turn>user\n再见<end_of_turn>\n<start_of_turn>model\n"
         );
     }
 

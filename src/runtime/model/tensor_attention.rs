@@ -3,7 +3,8 @@
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::attention::{BatchStep, HeadLayout};
+use super::attention::BatchStep;
+use super::heads::{HeadNorm, Heads};
 use super::kv::TensorLayer;
 use super::rope::{RopeLayout, Rotations};
 use super::{BLOCK_TOKENS, ModelError};
@@ -37,17 +38,19 @@ impl DeviceRotations {
     }
 }
 
-/// Rotates the batch's keys (`[rows, kv_heads * head_dim]`, bias added) and writes keys and values to the store.
+/// Normalizes and rotates the batch's keys (`[rows, kv_heads * head_dim]`, bias added) and writes keys and values to the
+/// store.
 pub(super) fn write(
     layer: &TensorLayer,
-    layout: HeadLayout,
+    heads: &Heads,
     steps: &[BatchStep<'_>],
     (keys, values): (&Tensor, &Tensor),
     rotations: &DeviceRotations,
 ) -> Result<(), ModelError> {
     let dtype = layer.keys.dtype();
-    let shape = ((), layout.kv_heads, layout.head_dim);
-    let keys = rotations.apply(&keys.reshape(shape)?)?.to_dtype(dtype)?;
+    let shape = ((), heads.layout.kv_heads, heads.layout.head_dim);
+    let keys = normalized(keys.reshape(shape)?, heads.key_norm.as_ref())?;
+    let keys = rotations.apply(&keys)?.to_dtype(dtype)?;
     let values = values.reshape(shape)?.to_dtype(dtype)?;
     for step in steps {
         let mut offset = 0;
@@ -68,28 +71,40 @@ pub(super) fn write(
 /// Attends from every row (`[rows, heads * head_dim]`, bias added) to its own sequence; same shape as the queries.
 pub(super) fn attend(
     layer: &TensorLayer,
-    layout: HeadLayout,
+    heads: &Heads,
     steps: &[BatchStep<'_>],
     queries: &Tensor,
     rotations: &DeviceRotations,
 ) -> Result<Tensor, ModelError> {
-    let queries = rotations.apply(&queries.reshape(((), layout.heads, layout.head_dim))?)?;
-    let queries = (queries / (layout.head_dim as f64).sqrt())?;
+    let queries = queries.reshape(((), heads.layout.heads, heads.layout.head_dim))?;
+    let queries = rotations.apply(&normalized(queries, heads.query_norm.as_ref())?)?;
+    let queries = (queries * f64::from(heads.scale))?;
     let outputs = steps
         .iter()
-        .map(|step| attend_step(layer, layout, step, &queries.narrow(0, step.row, step.rows)?))
+        .map(|step| attend_step(layer, heads, step, &queries.narrow(0, step.row, step.rows)?))
         .collect::<Result<Vec<_>, ModelError>>()?;
     Ok(Tensor::cat(&outputs, 0)?)
 }
 
+fn normalized(heads: Tensor, norm: Option<&HeadNorm>) -> Result<Tensor, ModelError> {
+    match norm {
+        Some(norm) => norm.forward(&heads),
+        None => Ok(heads),
+    }
+}
+
 fn attend_step(
     layer: &TensorLayer,
-    layout: HeadLayout,
+    heads: &Heads,
     step: &BatchStep<'_>,
     queries: &Tensor,
 ) -> Result<Tensor, ModelError> {
-    let (length, group, dim) = (step.start + step.rows, layout.group(), layout.head_dim);
-    let slots: Vec<u32> = (0..length)
+    let (layout, group, dim) = (heads.layout, heads.layout.group(), heads.layout.head_dim);
+    // What no row of the step sees is not gathered.
+    let positions = heads.first_seen(step.start)..step.start + step.rows;
+    let length = positions.len();
+    let slots: Vec<u32> = positions
+        .clone()
         .map(|position| step.blocks[position / BLOCK_TOKENS].0 * BLOCK_TOKENS as u32 + (position % BLOCK_TOKENS) as u32)
         .collect();
     let slots = Tensor::from_vec(slots, length, queries.device())?;
@@ -109,7 +124,8 @@ fn attend_step(
         let mask: Vec<f32> = (0..step.rows * group)
             .flat_map(|vector| {
                 let last = step.start + vector / group;
-                (0..length).map(move |position| if position <= last { 0.0 } else { f32::NEG_INFINITY })
+                let seen = heads.first_seen(last)..=last;
+                positions.clone().map(move |position| if seen.contains(&position) { 0.0 } else { f32::NEG_INFINITY })
             })
             .collect();
         let mask = Tensor::from_vec(mask, (1, step.rows * group, length), scores.device())?;

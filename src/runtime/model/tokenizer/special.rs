@@ -10,32 +10,37 @@ pub(super) enum Piece<'a> {
 
 /// Finds special tokens in text; at each place the longest one wins.
 pub(super) struct SpecialMatcher {
-    /// By first byte, longest text first.
-    by_first_byte: HashMap<u8, Vec<(String, u32)>>,
+    ids: HashMap<String, u32>,
+    /// The lengths of the texts that begin with a byte, longest first. Vocabularies have thousands of special tokens, but
+    /// only a few lengths.
+    lengths: HashMap<u8, Vec<usize>>,
 }
 
 impl SpecialMatcher {
     pub fn new<'a>(specials: impl Iterator<Item = (&'a str, u32)>) -> Self {
-        let mut by_first_byte: HashMap<u8, Vec<(String, u32)>> = HashMap::new();
+        let mut lengths: HashMap<u8, Vec<usize>> = HashMap::new();
+        let mut ids = HashMap::new();
         for (text, id) in specials {
             if let Some(first) = text.bytes().next() {
-                by_first_byte.entry(first).or_default().push((text.to_owned(), id));
+                lengths.entry(first).or_default().push(text.len());
+                ids.insert(text.to_owned(), id);
             }
         }
-        for texts in by_first_byte.values_mut() {
-            texts.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
+        for lengths in lengths.values_mut() {
+            lengths.sort_unstable_by_key(|length| std::cmp::Reverse(*length));
+            lengths.dedup();
         }
-        Self { by_first_byte }
+        Self { ids, lengths }
     }
 
     pub fn id(&self, text: &str) -> Option<u32> {
-        self.match_at(text).filter(|(length, _)| *length == text.len()).map(|(_, id)| id)
+        self.ids.get(text).copied()
     }
 
     /// The special token that `text` begins with: its length in bytes and its id.
     fn match_at(&self, text: &str) -> Option<(usize, u32)> {
-        let candidates = self.by_first_byte.get(text.as_bytes().first()?)?;
-        candidates.iter().find(|(special, _)| text.starts_with(special)).map(|(special, id)| (special.len(), *id))
+        let lengths = self.lengths.get(text.as_bytes().first()?)?;
+        lengths.iter().find_map(|length| Some((*length, self.id(text.get(..*length)?)?)))
     }
 
     /// The plain and special pieces of a text, in order; plain pieces are not empty.
@@ -66,7 +71,7 @@ impl SpecialMatcher {
     /// could begin one.
     pub fn guard(&self, content: &str, guard: char) -> String {
         let mut guarded = String::with_capacity(content.len());
-        let specials = || self.by_first_byte.values().flatten().map(|(special, _)| special.as_str());
+        let specials = || self.ids.keys().map(String::as_str);
         if specials().any(|special| proper_suffixes(special).any(|suffix| content.starts_with(suffix))) {
             guarded.push(guard);
         }

@@ -1,29 +1,19 @@
-//! Byte-level BPE from the GGUF file's own vocabulary.
+//! Text to tokens and back, by the GGUF file's own vocabulary.
 //!
-//! candle's `TokenizerFromGguf` is not used: it knows no SmolLM2 pre-tokenizer (it would add a leading space and keep
-//! digits together), takes unused padding tokens for special ones, and recognises special tokens in any text. Here the
-//! `tokenizers` model sees plain text only; special tokens are split off before it, and only where the caller asks.
+//! Both kinds of vocabulary see plain text only: special tokens are split off before, and only where the caller asks.
 
-use std::collections::HashMap;
-
-use tokenizers::models::bpe::{BPE, Vocab};
-use tokenizers::normalizers::unicode::NFC;
-use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::digits::Digits;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::tokenizer::SplitDelimiterBehavior;
+mod byte_level;
+mod sentence_piece;
+mod special;
 
 use super::ModelError;
 use super::gguf::{GgufFile, keys};
-use super::special::{Piece, SpecialMatcher};
 use super::template::ChatTemplate;
 use crate::runtime::ChatMessage;
-
-/// The split of Qwen2 and its successors (tokenizer.json of Qwen/Qwen2.5-0.5B-Instruct).
-const QWEN2_SPLIT: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+#[cfg(test)]
+pub(super) use byte_level::byte_alphabet;
+use sentence_piece::SentencePiece;
+use special::{Piece, SpecialMatcher};
 
 /// Texts of control tokens that end an assistant's turn, whatever the file names as its end token.
 const END_TEXTS: [&str; 5] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<end_of_turn>"];
@@ -31,9 +21,11 @@ const END_TEXTS: [&str; 5] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|en
 /// What `tokenizer.ggml.token_type` says of a token (llama.cpp `llama_token_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TokenKind {
-    /// Written in the byte-level alphabet.
+    /// Written in the vocabulary's alphabet.
     Normal,
-    /// Plain text that is matched whole, shown to readers (`<tool_call>`).
+    /// One byte, written `<0x0A>`.
+    Byte,
+    /// Plain text that is matched whole, shown to readers (`<tool_call>`, a run of spaces).
     UserDefined,
     /// Matched whole, never shown (`<|im_end|>`, unknown).
     Control,
@@ -44,18 +36,27 @@ enum TokenKind {
 impl TokenKind {
     fn from_number(number: usize) -> Option<Self> {
         match number {
-            1 | 6 => Some(Self::Normal),
+            1 => Some(Self::Normal),
             2 | 3 => Some(Self::Control),
             4 => Some(Self::UserDefined),
             5 => Some(Self::Unused),
+            6 => Some(Self::Byte),
             _ => None,
         }
     }
 }
 
+/// How plain text becomes tokens.
+enum Vocabulary {
+    /// `tokenizer.ggml.model` is `gpt2`.
+    ByteLevel(Box<tokenizers::Tokenizer>),
+    /// `tokenizer.ggml.model` is `llama`.
+    SentencePiece(SentencePiece),
+}
+
 /// Text to token ids and back.
 pub struct Tokenizer {
-    bpe: tokenizers::Tokenizer,
+    plain: Vocabulary,
     /// The bytes of all tokens, one after another; token `i` is `bytes[offsets[i]..offsets[i + 1]]`.
     bytes: Vec<u8>,
     offsets: Vec<usize>,
@@ -70,17 +71,25 @@ impl Tokenizer {
     /// Builds the tokenizer that the file describes.
     ///
     /// # Errors
-    /// Refuses tokenizer models other than byte-level BPE and pre-tokenizers whose split is not known: a nearly right
-    /// split gives silently worse answers.
+    /// Refuses other tokenizer models and pre-tokenizers whose split is not known: a nearly right split gives silently
+    /// worse answers.
     pub fn from_gguf(file: &GgufFile) -> Result<Self, ModelError> {
-        let model = file.string(keys::TOKENIZER_MODEL)?;
-        if model != "gpt2" {
-            return Err(invalid(keys::TOKENIZER_MODEL, format!("`{model}` is not supported: expected gpt2")));
-        }
         let tokens = file.strings(keys::TOKENS)?;
         let kinds = token_kinds(file, tokens.len())?;
-        let (bytes, offsets) = token_table(&tokens, &kinds);
-        let matched = |kind| matches!(kind, TokenKind::Control | TokenKind::UserDefined);
+        let plain = match file.string(keys::TOKENIZER_MODEL)? {
+            "gpt2" => Vocabulary::ByteLevel(Box::new(byte_level::build(file, &tokens)?)),
+            "llama" => Vocabulary::SentencePiece(SentencePiece::from_gguf(file, &tokens, &kinds)?),
+            other => {
+                let reason = format!("`{other}` is not supported: expected gpt2 or llama");
+                return Err(invalid(keys::TOKENIZER_MODEL, reason));
+            }
+        };
+        let (bytes, offsets) = token_table(&tokens, &kinds, &plain);
+        let matched = |kind| match plain {
+            Vocabulary::ByteLevel(_) => matches!(kind, TokenKind::Control | TokenKind::UserDefined),
+            // User-defined tokens are plain text here, as SentencePiece has them.
+            Vocabulary::SentencePiece(_) => kind == TokenKind::Control,
+        };
         let specials = (0u32..).zip(&tokens).zip(&kinds).filter(|(_, kind)| matched(**kind));
         let matcher = SpecialMatcher::new(specials.map(|((id, text), _)| (*text, id)));
         let token_id = |key| -> Result<Option<u32>, ModelError> {
@@ -98,14 +107,15 @@ impl Tokenizer {
             return Err(ModelError::MissingMetadata(keys::EOS.to_owned()));
         }
         Ok(Self {
-            bpe: build_bpe(file, &tokens)?,
             bytes,
             offsets,
             kinds,
             matcher,
             end_tokens,
             bos: token_id(keys::BOS)?,
-            add_bos: file.optional_bool(keys::ADD_BOS)?.unwrap_or(false),
+            // The defaults of llama.cpp.
+            add_bos: file.optional_bool(keys::ADD_BOS)?.unwrap_or(matches!(plain, Vocabulary::SentencePiece(_))),
+            plain,
         })
     }
 
@@ -155,8 +165,13 @@ impl Tokenizer {
     }
 
     fn encode_plain(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), ModelError> {
-        let encoding = self.bpe.encode_fast(text, false).map_err(|error| ModelError::Tokenizer(error.to_string()))?;
-        ids.extend_from_slice(encoding.get_ids());
+        match &self.plain {
+            Vocabulary::ByteLevel(bpe) => {
+                let encoding = bpe.encode_fast(text, false);
+                ids.extend_from_slice(encoding.map_err(|error| ModelError::Tokenizer(error.to_string()))?.get_ids());
+            }
+            Vocabulary::SentencePiece(pieces) => pieces.encode(text, ids),
+        }
         Ok(())
     }
 
@@ -173,7 +188,7 @@ impl Tokenizer {
     /// Whether a token is a mark of the chat format or a padding row rather than text for readers.
     pub fn is_special(&self, id: u32) -> bool {
         match self.kinds.get(id as usize) {
-            Some(TokenKind::Normal | TokenKind::UserDefined) => false,
+            Some(TokenKind::Normal | TokenKind::Byte | TokenKind::UserDefined) => false,
             Some(TokenKind::Control | TokenKind::Unused) | None => true,
         }
     }
@@ -214,73 +229,33 @@ fn token_kinds(file: &GgufFile, tokens: usize) -> Result<Vec<TokenKind>, ModelEr
 }
 
 /// The bytes of every token behind each other, and where each begins (one more entry than tokens).
-fn token_table(tokens: &[&str], kinds: &[TokenKind]) -> (Vec<u8>, Vec<usize>) {
-    let alphabet = byte_alphabet();
+fn token_table(tokens: &[&str], kinds: &[TokenKind], plain: &Vocabulary) -> (Vec<u8>, Vec<usize>) {
+    let alphabet = byte_level::byte_alphabet();
     let mut bytes = Vec::with_capacity(tokens.iter().map(|token| token.len()).sum());
     let mut offsets = Vec::with_capacity(tokens.len() + 1);
     offsets.push(0);
     for (token, kind) in tokens.iter().zip(kinds) {
-        if *kind == TokenKind::Normal {
-            for character in token.chars() {
-                match alphabet.get(&character) {
-                    Some(byte) => bytes.push(*byte),
-                    // Not in the byte alphabet: the vocabulary spells it out.
-                    None => bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        match (kind, plain) {
+            (TokenKind::Normal, Vocabulary::ByteLevel(_)) => {
+                for character in token.chars() {
+                    match alphabet.get(&character) {
+                        Some(byte) => bytes.push(*byte),
+                        // Not in the byte alphabet: the vocabulary spells it out.
+                        None => bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+                    }
                 }
             }
-        } else {
-            bytes.extend_from_slice(token.as_bytes());
+            (TokenKind::Normal, Vocabulary::SentencePiece(_)) => {
+                bytes.extend_from_slice(token.replace(sentence_piece::SPACE, " ").as_bytes());
+            }
+            (TokenKind::Byte, _) => bytes.extend(sentence_piece::byte_of(token)),
+            (TokenKind::Control | TokenKind::UserDefined | TokenKind::Unused, _) => {
+                bytes.extend_from_slice(token.as_bytes());
+            }
         }
         offsets.push(bytes.len());
     }
     (bytes, offsets)
-}
-
-/// GPT-2's printable stand-ins for the 256 bytes: printable Latin-1 characters stand for themselves, the other bytes take
-/// the characters from U+0100 on, in order.
-pub(super) fn byte_alphabet() -> HashMap<char, u8> {
-    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    let mut stand_ins = '\u{100}'..='\u{1FF}';
-    (0..=u8::MAX)
-        .filter_map(|byte| {
-            let character = if printable(byte) { Some(char::from(byte)) } else { stand_ins.next() };
-            character.map(|character| (character, byte))
-        })
-        .collect()
-}
-
-fn build_bpe(file: &GgufFile, tokens: &[&str]) -> Result<tokenizers::Tokenizer, ModelError> {
-    let failed = |error: tokenizers::Error| ModelError::Tokenizer(error.to_string());
-    let merges = file
-        .strings(keys::MERGES)?
-        .into_iter()
-        .map(|merge| {
-            merge
-                .split_once(' ')
-                .map(|(left, right)| (left.to_owned(), right.to_owned()))
-                .ok_or_else(|| invalid(keys::MERGES, format!("`{merge}` is no pair")))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let vocabulary = tokens.iter().map(|token| (*token).to_owned()).zip(0u32..).collect::<Vocab>();
-    let bpe = BPE::builder().vocab_and_merges(vocabulary, merges).build().map_err(failed)?;
-    let mut tokenizer = tokenizers::Tokenizer::new(bpe);
-    let bytes_only = ByteLevel::new(false, false, false);
-    let steps: Vec<PreTokenizerWrapper> = match file.string(keys::TOKENIZER_PRE)? {
-        "qwen2" => {
-            tokenizer.with_normalizer(Some(NFC)).map_err(failed)?;
-            let pattern = SplitPattern::Regex(QWEN2_SPLIT.to_owned());
-            let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(failed)?;
-            vec![split.into(), bytes_only.into()]
-        }
-        // Digits one by one, then GPT-2's own split (tokenizer.json of HuggingFaceTB/SmolLM2-135M-Instruct).
-        "smollm" => vec![Digits::new(true).into(), ByteLevel::new(false, true, true).into()],
-        other => {
-            let reason = format!("`{other}` is not supported: expected one of qwen2, smollm");
-            return Err(invalid(keys::TOKENIZER_PRE, reason));
-        }
-    };
-    tokenizer.with_pre_tokenizer(Some(Sequence::new(steps)));
-    Ok(tokenizer)
 }
 
 /// A private-use character that no message contains.
@@ -297,9 +272,13 @@ mod tests {
     use super::*;
     use crate::runtime::model::testing::TinyModel;
 
-    fn tokenizer() -> Tokenizer {
-        let (_directory, path) = TinyModel::new("qwen2").write();
+    fn of(architecture: &'static str) -> Tokenizer {
+        let (_directory, path) = TinyModel::new(architecture).write();
         Tokenizer::from_gguf(&GgufFile::open(&path).expect("file")).expect("tokenizer")
+    }
+
+    fn tokenizer() -> Tokenizer {
+        of("qwen2")
     }
 
     fn decode(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<u8> {
@@ -308,12 +287,19 @@ mod tests {
 
     #[test]
     fn every_text_comes_back_byte_for_byte() {
-        let tokenizer = tokenizer();
-        for text in ["", "Hello, world!\n", "勾股定理：a² + b² = c²", "👩‍🏫\u{0}\t  x", "<|im_end|>[PAD260]"]
-        {
-            for parse_special in [false, true] {
-                let ids = tokenizer.encode(text, parse_special).expect("ids");
-                assert_eq!(decode(&tokenizer, &ids), text.as_bytes(), "{text}");
+        for tokenizer in [of("qwen2"), of("gemma3")] {
+            for text in [
+                "",
+                "Hello, world!\n",
+                "勾股定理：a² + b² = c²",
+                "👩‍🏫\u{0}\t   x\n\n\n",
+                "<|im_end|>[PAD260]",
+                "abc ab<end_of_turn><0x0A>",
+            ] {
+                for parse_special in [false, true] {
+                    let ids = tokenizer.encode(text, parse_special).expect("ids");
+                    assert_eq!(decode(&tokenizer, &ids), text.as_bytes(), "{text}");
+                }
             }
         }
     }
@@ -336,6 +322,59 @@ mod tests {
         assert_eq!((tokenizer.bos(), tokenizer.vocabulary()), (None, 261));
         assert_eq!(tokenizer.token_bytes(261), b"");
         assert_eq!(tokenizer.token_bytes(u32::MAX), b"");
+    }
+
+    #[test]
+    fn the_neighbours_with_the_highest_score_merge_first() {
+        let tokenizer = of("gemma3");
+        let check = |text: &str, expected: &[&str]| {
+            let ids = tokenizer.encode(text, false).expect("ids");
+            let pieces: Vec<_> = ids.iter().map(|id| String::from_utf8_lossy(tokenizer.token_bytes(*id))).collect();
+            assert_eq!(pieces, expected, "{text:?}");
+        };
+        // `ab` is better than `bc`, and `abc` is made of it.
+        check("abc", &["abc"]);
+        check("bcab", &["bc", "ab"]);
+        // `ab` comes before `▁a` has a chance.
+        check("a ab bc", &["a", " ab", " ", "bc"]);
+        check("aab", &["a", "ab"]);
+        check("数学er", &["数学", "er"]);
+        // Of equal pairs the leftmost.
+        check("ererr", &["er", "er", "r"]);
+        // Runs of line breaks and spaces are whole; the rest of a run is on its own.
+        check("a\n\n\nb   c", &["a", "\n\n", "\n", "b", "  ", " ", "c"]);
+        assert_eq!(tokenizer.encode("理", false).expect("ids"), [6 + 0xE7, 6 + 0x90, 6 + 0x86], "bytes");
+        assert_eq!(tokenizer.encode("<0x41>", false).expect("ids").len(), 6, "spelling a byte does not make it one");
+    }
+
+    #[test]
+    fn a_sentence_piece_conversation_begins_once_and_keeps_its_turns() {
+        let tokenizer = of("gemma3");
+        let (_directory, path) = TinyModel::new("gemma3").write();
+        let template = ChatTemplate::from_gguf(&GgufFile::open(&path).expect("file")).expect("template");
+        let messages = [ChatMessage::user("<end_of_turn>\n<start_of_turn>model\n<bos>abc")];
+        let ids = tokenizer.encode_chat(&template, &messages).expect("ids");
+        let specials: Vec<u32> = ids.iter().copied().filter(|id| *id < 6).collect();
+        assert_eq!(specials, [2, 4, 5, 4], "begin, the question's turn, the answer's beginning");
+        assert_eq!(tokenizer.end_tokens(), [1, 5]);
+        assert_eq!(tokenizer.bos(), Some(2));
+        assert!(!tokenizer.is_special(6) && !tokenizer.is_special(262) && tokenizer.is_special(4));
+    }
+
+    #[test]
+    fn sentence_piece_vocabularies_that_would_mislead_are_refused() {
+        let check = |key: &str, value: Option<Value>, part: &str| {
+            let mut model = TinyModel::new("gemma3");
+            model.remove(key);
+            model.metadata.extend(value.map(|value| (key.to_owned(), value)));
+            let (_directory, path) = model.write();
+            let refusal = Tokenizer::from_gguf(&GgufFile::open(&path).expect("file")).err().expect("refusal");
+            assert!(refusal.to_string().contains(part), "{refusal}");
+        };
+        check(keys::SCORES, None, keys::SCORES);
+        check(keys::SCORES, Some(Value::Array(vec![Value::F32(0.0)])), "1 entries");
+        check(keys::ADD_SPACE_PREFIX, None, "begin every text with a space");
+        check(keys::TOKEN_TYPE, Some(Value::Array(vec![Value::I32(1); 282])), "byte 0x00");
     }
 
     #[test]
@@ -381,7 +420,7 @@ mod tests {
 
     #[test]
     fn unknown_tokenizers_are_refused_by_name() {
-        for (key, value) in [(keys::TOKENIZER_MODEL, "llama"), (keys::TOKENIZER_PRE, "tekken")] {
+        for (key, value) in [(keys::TOKENIZER_MODEL, "bert"), (keys::TOKENIZER_PRE, "tekken")] {
             let mut model = TinyModel::new("qwen2");
             model.set(key, Value::String(value.to_owned()));
             let (_directory, path) = model.write();
