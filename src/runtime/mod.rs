@@ -5,6 +5,7 @@
 
 pub mod device;
 pub mod engine;
+pub mod kernels;
 pub mod model;
 
 use std::time::Duration;

@@ -1,15 +1,14 @@
 //! The decoder: one set of parts for all architectures, many sequences in one pass.
 
-use std::sync::Arc;
-
-use candle_core::quantized::{QMatMul, QTensor};
-use candle_core::{Device, Module, Tensor};
+use candle_core::{Device, Tensor};
 
 use super::architecture::{Hyperparameters, TOKEN_EMBEDDING};
 use super::attention::BatchStep;
 use super::gguf::GgufFile;
 use super::kv::{KvSettings, KvStore};
-use super::layer::{Batch, Layer, LayerStore, RmsNorm, matrix};
+use super::layer::{Batch, Layer, LayerStore};
+use super::linear::{Embedding, Linear};
+use super::norm::RmsNorm;
 use super::rope::Rope;
 use super::tensor_attention::DeviceRotations;
 use super::{BLOCK_TOKENS, DecoderConfig, Forward, LogitsWanted, ModelError, SequenceStep};
@@ -18,11 +17,10 @@ use super::{BLOCK_TOKENS, DecoderConfig, Forward, LogitsWanted, ModelError, Sequ
 pub struct LoadedDecoder {
     hyper: Hyperparameters,
     device: Device,
-    /// Quantized as in the file: only the rows of the batch's tokens are ever dequantized.
-    embedding: Arc<QTensor>,
+    embedding: Embedding,
     layers: Vec<Layer>,
     norm: RmsNorm,
-    output: QMatMul,
+    output: Linear,
     ropes: Vec<Rope>,
     store: KvStore,
     blocks: usize,
@@ -34,12 +32,9 @@ impl LoadedDecoder {
         let hyper = Hyperparameters::read(file)?;
         let config = &hyper.config;
         let matrix_shape = [config.vocabulary, config.hidden];
-        let embedding = Arc::new(file.tensor(TOKEN_EMBEDDING, &matrix_shape, device)?);
-        let output = if file.has_tensor("output.weight") {
-            matrix(file, "output.weight", matrix_shape, device)?
-        } else {
-            QMatMul::from_arc(embedding.clone())?
-        };
+        let embedding = Embedding::load(file, TOKEN_EMBEDDING, matrix_shape, device)?;
+        let output = if file.has_tensor("output.weight") { "output.weight" } else { TOKEN_EMBEDDING };
+        let output = Linear::load(file, output, matrix_shape, device)?;
         let norm = RmsNorm::load(file, "output_norm.weight", &hyper, device)?;
         let layers =
             (0..config.layers).map(|index| Layer::load(file, index, &hyper, device)).collect::<Result<Vec<_>, _>>()?;
@@ -108,7 +103,7 @@ impl Forward for LoadedDecoder {
         let wanted = wanted_rows(steps);
         let tokens: Vec<u32> = steps.iter().flat_map(|step| step.tokens).copied().collect();
         let rows = tokens.len();
-        let mut hidden = self.embedding.embedding(&Tensor::from_vec(tokens, rows, &self.device)?)?;
+        let mut hidden = self.embedding.forward(tokens, &self.device)?;
         if self.hyper.parts.scaled_embedding {
             hidden = (hidden * (self.hyper.config.hidden as f64).sqrt())?;
         }

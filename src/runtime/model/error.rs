@@ -36,4 +36,7 @@ pub enum ModelError {
     InvalidStep { index: usize, reason: String },
     #[error("computation failed: {0}")]
     Compute(#[from] candle_core::Error),
+    /// The weights cannot be laid out for the CPU's kernels.
+    #[error("tensor `{name}`: {source}")]
+    Packing { name: String, source: crate::runtime::kernels::KernelError },
 }

@@ -1,17 +1,20 @@
 //! Reading GGUF files: typed metadata and tensors, with refusals that name what is wrong.
 //!
 //! The header is parsed by candle; this module bounds what it may ask for and checks every tensor against the shape that
-//! the architecture calls for before memory is reserved. The tensors are read, not mapped: candle's CPU weights own their
-//! memory, so a mapping would only double the resident size while loading.
+//! the architecture calls for, and against the file's end, before memory is reserved. The file is mapped: weights are
+//! repacked straight out of the page cache, and the rows of the embedding stay there.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::Cursor;
+use std::ops::Range;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::Device;
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
+use memmap2::Mmap;
 
 use super::ModelError;
 
@@ -34,13 +37,13 @@ pub mod keys {
 
 /// Most bytes that a header may take. Vocabulary and merges of a 256k-token model take about 20 MB; a header that asks for
 /// more than this is absurd, and refusing it bounds what a crafted file can make the parser allocate.
-const MAX_HEADER_BYTES: u64 = 64 << 20;
+const MAX_HEADER_BYTES: usize = 64 << 20;
 
 /// An open GGUF file.
 #[derive(Debug)]
 pub struct GgufFile {
     path: PathBuf,
-    file: File,
+    map: Arc<Mmap>,
     content: Content,
 }
 
@@ -50,15 +53,14 @@ impl GgufFile {
         let io = |source| ModelError::Io { path: path.to_owned(), source };
         let malformed = |reason: String| ModelError::Malformed { path: path.to_owned(), reason };
         let file = File::open(path).map_err(io)?;
-        let bytes = file.metadata().map_err(io)?.len();
+        // SAFETY: the model store writes files under another name and renames them when they are whole; a file that someone
+        // changes in place while it is in use is as broken as one changed under a reader.
+        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         // candle divides by `general.alignment` unchecked, so a file that says 0 panics inside the parser.
-        let content = catch_unwind(|| {
-            let mut window = BufReader::with_capacity(1 << 20, (&file).take(bytes.min(MAX_HEADER_BYTES)));
-            Content::read(&mut window)
-        })
-        .map_err(|_| malformed("the header made the parser fail".to_owned()))?
-        .map_err(|error| malformed(error.to_string()))?;
-        Ok(Self { path: path.to_owned(), file, content })
+        let content = catch_unwind(|| Content::read(&mut Cursor::new(&map[..map.len().min(MAX_HEADER_BYTES)])))
+            .map_err(|_| malformed("the header made the parser fail".to_owned()))?
+            .map_err(|error| malformed(error.to_string()))?;
+        Ok(Self { path: path.to_owned(), map: Arc::new(map), content })
     }
 
     pub fn path(&self) -> &Path {
@@ -170,8 +172,26 @@ impl GgufFile {
     }
 
     /// Reads a tensor that must have this shape.
-    pub fn tensor(&mut self, name: &str, shape: &[usize], device: &Device) -> Result<QTensor, ModelError> {
-        let found = self.tensor_shape(name)?;
+    pub fn tensor(&self, name: &str, shape: &[usize], device: &Device) -> Result<QTensor, ModelError> {
+        let (dtype, _) = self.place(name, shape)?;
+        let mut file = Cursor::new(&self.map[..]);
+        self.content.tensor(&mut file, name, device).map_err(|source| ModelError::Tensor {
+            name: name.to_owned(),
+            dtype,
+            source,
+        })
+    }
+
+    /// Type and bytes of a tensor that must have this shape, as they lie in the file.
+    pub fn tensor_bytes(&self, name: &str, shape: &[usize]) -> Result<(GgmlDType, MappedBytes), ModelError> {
+        let (dtype, range) = self.place(name, shape)?;
+        Ok((dtype, MappedBytes { map: Arc::clone(&self.map), range }))
+    }
+
+    /// Where a tensor that must have this shape lies in the file.
+    fn place(&self, name: &str, shape: &[usize]) -> Result<(GgmlDType, Range<usize>), ModelError> {
+        let info = self.content.tensor_infos.get(name).ok_or_else(|| ModelError::MissingTensor(name.to_owned()))?;
+        let (found, dtype) = (info.shape.dims(), info.ggml_dtype);
         if found != shape {
             return Err(ModelError::TensorShape {
                 name: name.to_owned(),
@@ -179,17 +199,47 @@ impl GgufFile {
                 found: found.to_vec(),
             });
         }
-        let dtype = self.dtype(name)?;
-        self.content.tensor(&mut self.file, name, device).map_err(|source| ModelError::Tensor {
-            name: name.to_owned(),
-            dtype,
-            source,
-        })
+        let elements = shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size));
+        let range = elements.filter(|elements| elements.is_multiple_of(dtype.block_size())).and_then(|elements| {
+            let bytes = (elements / dtype.block_size()).checked_mul(dtype.type_size())?;
+            let start = usize::try_from(self.content.tensor_data_offset.checked_add(info.offset)?).ok()?;
+            Some(start..start.checked_add(bytes)?)
+        });
+        match range.filter(|range| range.end <= self.map.len()) {
+            Some(range) => Ok((dtype, range)),
+            None => Err(ModelError::Malformed {
+                path: self.path.clone(),
+                reason: format!("the tensor `{name}` reaches beyond the end of the file"),
+            }),
+        }
     }
+}
 
-    fn dtype(&self, name: &str) -> Result<GgmlDType, ModelError> {
-        let info = self.content.tensor_infos.get(name).ok_or_else(|| ModelError::MissingTensor(name.to_owned()))?;
-        Ok(info.ggml_dtype)
+/// Part of a mapped file.
+#[derive(Clone, Debug)]
+pub struct MappedBytes {
+    map: Arc<Mmap>,
+    range: Range<usize>,
+}
+
+impl MappedBytes {
+    /// Takes the bytes out of the process's resident memory; the next use reads them from the page cache again.
+    pub fn release(&self) {
+        #[cfg(unix)]
+        // SAFETY: the mapping is of a file and never written, so dropped pages come back with the same content.
+        if let Err(error) = unsafe {
+            self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, self.range.start, self.range.len())
+        } {
+            tracing::debug!(%error, "mapped weights stay resident");
+        }
+    }
+}
+
+impl std::ops::Deref for MappedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.map[self.range.clone()]
     }
 }
 

@@ -1,18 +1,20 @@
 //! Work on the threads that also run candle's quantized products, and arithmetic that compiles to vector code.
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::utils::barrier_pool;
 
 /// Number of threads that share the work of [`for_each`].
-pub(super) fn threads() -> usize {
+pub(in crate::runtime) fn threads() -> usize {
     barrier_pool().n_workers() + 1
 }
 
 /// Runs `work` on every item, in any order, and returns when all are done.
 ///
 /// candle's quantized products spin on their own pool; a second pool would compete with it for the same cores.
-pub(super) fn for_each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync) {
+pub(in crate::runtime) fn for_each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync) {
     if items.len() < 2 || threads() == 1 {
         return items.into_iter().for_each(work);
     }
@@ -27,9 +29,32 @@ pub(super) fn for_each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync) {
     });
 }
 
+/// Runs `work` on the numbers below `count`, in ranges that the threads take as they become free, each thread with a
+/// workspace of its own.
+///
+/// The ranges shrink towards the end (guided self-scheduling, Polychronopoulos and Kuck 1987): long ones let a thread read
+/// on where it was, short ones let all threads end at the same time.
+pub(in crate::runtime) fn for_each_range<W>(
+    count: usize,
+    workspace: impl Fn() -> W + Sync,
+    work: impl Fn(&mut W, Range<usize>) + Sync,
+) {
+    if count < 2 || threads() == 1 {
+        return work(&mut workspace(), 0..count);
+    }
+    let next = AtomicUsize::new(0);
+    let take = |start: usize| (start < count).then(|| start + ((count - start) / (4 * threads())).max(1));
+    barrier_pool().execute(|_| {
+        let mut workspace = workspace();
+        while let Ok(start) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+            work(&mut workspace, start..take(start).unwrap_or(count));
+        }
+    });
+}
+
 /// `a * b + c`; one instruction where the target has it, and never a call into a software routine.
 #[inline(always)]
-pub(super) fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
+pub(in crate::runtime) fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
     if cfg!(any(target_feature = "fma", target_arch = "aarch64")) { a.mul_add(b, c) } else { a * b + c }
 }
 
@@ -38,7 +63,7 @@ pub(super) fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
 /// Branchless, so that loops over it become vector code: range reduction to |r| <= ln 2 / 2, the Cephes polynomial, and the
 /// power of two put together from bits.
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
+pub(in crate::runtime) fn exp(x: f32) -> f32 {
     // Adding 1.5 * 2^23 leaves the nearest whole number in the low bits.
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;
