@@ -80,6 +80,10 @@ pub struct EngineSettings {
     pub prefill_chunk: usize,
     /// Memory for keys and values.
     pub kv_memory_mib: usize,
+    /// Share of that memory that may keep common beginnings of prompts while nothing uses them; 0 switches sharing off.
+    pub prefix_cache_percent: usize,
+    /// Rows up to which guessed tokens may fill a pass; below 2 nothing is guessed.
+    pub speculation_rows: usize,
     /// Longest time for one answer when the request names none.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub deadline: Duration,
@@ -149,6 +153,8 @@ impl Default for Settings {
                 queue_capacity: 64,
                 prefill_chunk: 256,
                 kv_memory_mib: 1024,
+                prefix_cache_percent: 100,
+                speculation_rows: 8,
                 deadline: Duration::from_secs(600),
             },
             graph: GraphSettings { dir: None, base: "urn:zhujiao:".to_owned() },
@@ -260,6 +266,8 @@ impl Settings {
         check(self.engine.max_sequences > 0, "engine.max_sequences", "must be at least 1")?;
         check(self.engine.prefill_chunk > 0, "engine.prefill_chunk", "must be at least 1")?;
         check(self.engine.kv_memory_mib >= 16, "engine.kv_memory_mib", "must be at least 16")?;
+        check(self.engine.prefix_cache_percent <= 100, "engine.prefix_cache_percent", "must be from 0 to 100")?;
+        check(self.engine.speculation_rows <= 64, "engine.speculation_rows", "must be from 0 to 64")?;
         check(!self.engine.deadline.is_zero(), "engine.deadline", "must be longer than zero")?;
         check(dir_exists(&self.graph.dir), "graph.dir", "is not a folder that exists")?;
         check(self.graph.base.contains(':'), "graph.base", "must be an IRI")?;
@@ -451,6 +459,8 @@ mod tests {
         check_error(&[], "[server]\nlisten = \"nowhere\"", &["server.listen", "test.toml"]);
         check_error(&[], "[server]\nport = 1", &["server.port", "unknown setting", "listen"]);
         check_error(&[], "[engine]\nmax_sequences = 0", &["engine.max_sequences", "at least 1", "test.toml"]);
+        check_error(&[], "[engine]\nprefix_cache_percent = 101", &["engine.prefix_cache_percent", "0 to 100"]);
+        check_error(&[], "[engine]\nspeculation_rows = 65", &["engine.speculation_rows", "0 to 64"]);
         check_error(&[], "[engine]\ndeadline = 5", &["engine.deadline"]);
         check_error(&[], "[models]\ndevice = \"tpu\"", &["models.device", "tpu"]);
         check_error(&[], "[log]\nfilter = \"a=b=c\"", &["log.filter"]);

@@ -19,6 +19,10 @@ const SMALL: &str = "qwen2.5-coder-0.5b/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
 const DEFAULT: &str = "qwen2.5-coder-1.5b/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf";
 
 fn start(file: &str, blocks: usize) -> Engine {
+    start_with(file, blocks, EngineConfig::default())
+}
+
+fn start_with(file: &str, blocks: usize, config: EngineConfig) -> Engine {
     let directory = std::env::var_os("ZHUJIAO_MODELS_DIR")
         .map(PathBuf::from)
         .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("HOME")).join(".cache/zhujiao/models"));
@@ -26,7 +30,7 @@ fn start(file: &str, blocks: usize) -> Engine {
     assert!(path.is_file(), "{} is missing: run `make test`, which pulls it", path.display());
     let model = load(&path, &Device::Cpu, KvSettings::blocks(blocks)).expect("model");
     // However busy the machine is, what counts is the answers.
-    let config = EngineConfig { default_deadline: Duration::MAX, ..EngineConfig::default() };
+    let config = EngineConfig { default_deadline: Duration::MAX, ..config };
     Engine::start(model.into(), config).expect("engine")
 }
 
@@ -78,9 +82,31 @@ async fn eight_concurrent_requests_answer_like_each_alone() {
     }
     assert!(engine.counters().largest_batch >= 8, "{:?}", engine.counters());
     for (request, together) in requests.into_iter().zip(together) {
-        let alone = answer(engine.generate(request).await.expect("accepted")).await;
+        let mut alone = answer(engine.generate(request).await.expect("accepted")).await;
+        // The second time, the beginning of the prompt is cached.
+        alone.2.cached_tokens = together.2.cached_tokens;
         assert_eq!(together, alone);
     }
+}
+
+#[tokio::test]
+async fn drafts_and_cached_prompts_change_no_answer() {
+    let plain = EngineConfig { prefix_cache_percent: 0, speculation_rows: 0, ..EngineConfig::default() };
+    let (plain, engine) = (start_with(SMALL, 16, plain), start(SMALL, 16));
+    for prompt in [
+        "把下面这句话原样写三遍，不要写别的：移项要变号，合并同类项以后，再把系数化为 1。",
+        "Write out the multiplication table of 7 from 7 x 1 to 7 x 9, one line each.",
+    ] {
+        let expected = answer(plain.generate(ask(prompt, 60)).await.expect("accepted")).await;
+        for _ in 0..2 {
+            let (text, reason, _) = answer(engine.generate(ask(prompt, 60)).await.expect("accepted")).await;
+            assert_eq!((text, reason), (expected.0.clone(), expected.1));
+        }
+    }
+    let (with, without) = (engine.counters(), plain.counters());
+    eprintln!("{with:?}");
+    assert!(with.prefix_hits > 0 && with.accepted_tokens > 0, "{with:?}");
+    assert!(with.forward_passes < 2 * without.forward_passes, "{with:?} {without:?}");
 }
 
 #[tokio::test]

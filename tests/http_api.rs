@@ -115,7 +115,9 @@ async fn a_chat_completion_has_openais_shape() {
     assert_eq!(completion["model"], GENERATOR);
     let message = json!({"role": "assistant", "content": "你好！"});
     assert_eq!(completion["choices"], json!([{"index": 0, "message": message, "finish_reason": "stop"}]));
-    assert_eq!(completion["usage"], json!({"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}));
+    let usage = json!({"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10,
+                       "prompt_tokens_details": {"cached_tokens": 4}});
+    assert_eq!(completion["usage"], usage);
 
     let requests = app.generator.requests.lock().unwrap();
     assert_eq!(requests[0].max_tokens, Some(9));

@@ -89,6 +89,8 @@ async fn load_generator(
         max_sequences: settings.engine.max_sequences,
         queue_capacity: settings.engine.queue_capacity,
         prefill_chunk: settings.engine.prefill_chunk,
+        prefix_cache_percent: settings.engine.prefix_cache_percent,
+        speculation_rows: settings.engine.speculation_rows,
         default_deadline: settings.engine.deadline,
     };
     blocking(move || {

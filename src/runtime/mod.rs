@@ -122,6 +122,8 @@ pub enum FinishReason {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     pub prompt_tokens: usize,
+    /// Those of `prompt_tokens` that needed no computation, because an earlier request had begun with them.
+    pub cached_tokens: usize,
     pub completion_tokens: usize,
 }
 

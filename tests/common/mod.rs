@@ -79,7 +79,7 @@ impl Generator for ScriptedGenerator {
                 for piece in &pieces {
                     sender.try_send(text(piece)).unwrap();
                 }
-                let usage = Usage { prompt_tokens: 7, completion_tokens: pieces.len() };
+                let usage = Usage { prompt_tokens: 7, cached_tokens: 4, completion_tokens: pieces.len() };
                 sender.try_send(Ok(GenerationEvent::Finished { reason: FinishReason::Stop, usage })).unwrap();
             }
             Script::Schema => {
@@ -87,7 +87,7 @@ impl Generator for ScriptedGenerator {
                     panic!("a request without a schema: {request:?}")
                 };
                 sender.try_send(text(&instance(schema, &mut 0).to_string())).unwrap();
-                let usage = Usage { prompt_tokens: 7, completion_tokens: 9 };
+                let usage = Usage { prompt_tokens: 7, cached_tokens: 4, completion_tokens: 9 };
                 sender.try_send(Ok(GenerationEvent::Finished { reason: FinishReason::Stop, usage })).unwrap();
             }
             Script::Break(pieces, error) => {

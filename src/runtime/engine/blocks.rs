@@ -1,7 +1,8 @@
-//! The pool of KV blocks: which are free, and by how many sequences the others are held.
+//! The pool of KV blocks: which are free, which are kept for their contents, and by how many sequences the others are held.
 //!
 //! Pure bookkeeping; the keys and values themselves are in the model's store. All operations are O(1).
 
+use super::prefix_cache::{BlockText, CachedBlock, PrefixCache, PrefixId};
 use crate::runtime::model::{BLOCK_TOKENS, BlockId};
 
 /// Number of blocks that `tokens` positions take.
@@ -11,113 +12,107 @@ pub fn blocks_for(tokens: usize) -> usize {
 
 /// Hands out blocks and takes them back.
 ///
-/// A block is handed out with one holder. Several sequences may hold the same *full* block (a common beginning); it is
-/// free again when the last one lets go. The caller releases each block as often as it allocated or retained it.
+/// A block is handed out with one holder, who writes it. Once it is full and [published](Self::publish), nobody writes it
+/// any more and others with the same beginning of text may hold it too. When the last holder lets go it stays available
+/// for both: for whoever asks for its text, and, when no other block is free, for whoever needs any block. The caller
+/// releases each block as often as it got it.
 #[derive(Debug)]
 pub struct BlockPool {
-    /// Holders of each block; 0 means free.
+    /// Holders of each block; 0 means free or idle.
     holders: Vec<u32>,
     /// Free blocks, the next one to hand out last: a block just freed is the one most likely still in a CPU cache.
     free: Vec<BlockId>,
+    cache: PrefixCache,
 }
 
 impl BlockPool {
-    /// A pool of the blocks `0 .. capacity`, all free.
-    pub fn new(capacity: usize) -> Self {
+    /// A pool of the blocks `0 .. capacity`, all free. At most `most_idle` blocks without a holder are kept for their
+    /// contents; 0 switches sharing off.
+    pub fn new(capacity: usize, most_idle: usize) -> Self {
         let ids = 0..u32::try_from(capacity).unwrap_or(u32::MAX);
-        Self { holders: vec![0; ids.len()], free: ids.rev().map(BlockId).collect() }
+        let cache = PrefixCache::new(ids.len(), most_idle);
+        Self { holders: vec![0; ids.len()], free: ids.rev().map(BlockId).collect(), cache }
     }
 
     pub fn capacity(&self) -> usize {
         self.holders.len()
     }
 
-    pub fn free(&self) -> usize {
-        self.free.len()
+    /// Blocks that can be handed out: free, or idle and then evicted.
+    pub fn available(&self) -> usize {
+        self.free.len() + self.cache.idle()
     }
 
+    /// Blocks held by sequences.
     pub fn in_use(&self) -> usize {
-        self.capacity() - self.free()
+        self.capacity() - self.available()
     }
 
-    /// A free block, now held once.
+    /// Blocks that nobody holds and that are kept for their contents.
+    pub fn idle(&self) -> usize {
+        self.cache.idle()
+    }
+
+    /// Idle blocks that were evicted, since the beginning.
+    pub fn evictions(&self) -> u64 {
+        self.cache.evictions()
+    }
+
+    /// A block whose contents nobody wants, now held once.
     pub fn allocate(&mut self) -> Option<BlockId> {
-        let block = self.free.pop()?;
+        let block = self.free.pop().or_else(|| self.cache.evict())?;
         self.holders[block.0 as usize] = 1;
         Some(block)
     }
 
-    /// One more holder of a block that is already held.
-    ///
-    /// # Panics
-    /// When the block is free: its contents are nobody's.
-    pub fn retain(&mut self, block: BlockId) {
-        let holders = &mut self.holders[block.0 as usize];
-        assert!(*holders > 0, "block {} is free", block.0);
-        *holders += 1;
+    /// The block with the keys and values of `text` after the beginning `parent`, now held once more. The caller holds
+    /// `parent`.
+    pub fn look_up(&mut self, parent: Option<PrefixId>, text: &BlockText) -> Option<CachedBlock> {
+        let found = self.cache.find(parent, text)?;
+        self.hold(found.block);
+        Some(found)
     }
 
-    /// One holder fewer; the block is free when none is left.
+    /// The keys and values of `text` after the beginning `parent` are in `block`: others may hold it from now on. The
+    /// caller holds both and never writes the block again.
+    ///
+    /// When another block already holds the same text, the caller gets that one in exchange and `block` is released.
+    /// `None` when sharing is switched off.
+    pub fn publish(&mut self, parent: Option<PrefixId>, text: &BlockText, block: BlockId) -> Option<CachedBlock> {
+        if !self.cache.is_on() {
+            return None;
+        }
+        if let Some(found) = self.look_up(parent, text) {
+            self.release(block);
+            return Some(found);
+        }
+        Some(CachedBlock { id: self.cache.insert(parent, text, block), block })
+    }
+
+    /// One holder fewer.
+    ///
+    /// A holder of several blocks releases the last one first, so that a beginning outlives what follows it.
     ///
     /// # Panics
-    /// When the block is already free: two sequences would come to write the same block.
+    /// When nobody holds the block: two sequences would come to write the same block.
     pub fn release(&mut self, block: BlockId) {
         let holders = &mut self.holders[block.0 as usize];
         assert!(*holders > 0, "block {} is released twice", block.0);
         *holders -= 1;
         if *holders == 0 {
-            self.free.push(block);
+            self.free.extend(self.cache.give_up(block));
         }
+    }
+
+    fn hold(&mut self, block: BlockId) {
+        let holders = &mut self.holders[block.0 as usize];
+        if *holders == 0 {
+            self.cache.hold(block);
+        }
+        *holders += 1;
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    #[test]
-    fn every_block_is_handed_out_once_and_then_none() {
-        let mut pool = BlockPool::new(5);
-        let blocks: HashSet<BlockId> = std::iter::from_fn(|| pool.allocate()).collect();
-        assert_eq!(blocks.len(), 5);
-        assert_eq!((pool.free(), pool.in_use()), (0, 5));
-    }
-
-    #[test]
-    fn a_released_block_can_be_handed_out_again() {
-        let mut pool = BlockPool::new(1);
-        let block = pool.allocate().unwrap();
-        assert_eq!(pool.allocate(), None);
-        pool.release(block);
-        assert_eq!(pool.allocate(), Some(block));
-    }
-
-    #[test]
-    fn a_shared_block_is_free_only_after_its_last_holder() {
-        let mut pool = BlockPool::new(1);
-        let block = pool.allocate().unwrap();
-        pool.retain(block);
-        pool.release(block);
-        assert_eq!(pool.free(), 0);
-        pool.release(block);
-        assert_eq!(pool.free(), 1);
-    }
-
-    #[test]
-    #[should_panic(expected = "released twice")]
-    fn a_double_release_is_refused() {
-        let mut pool = BlockPool::new(1);
-        let block = pool.allocate().unwrap();
-        pool.release(block);
-        pool.release(block);
-    }
-
-    #[test]
-    fn a_partly_filled_block_counts_as_a_block() {
-        for (tokens, blocks) in [(0, 0), (1, 1), (BLOCK_TOKENS, 1), (BLOCK_TOKENS + 1, 2)] {
-            assert_eq!(blocks_for(tokens), blocks, "{tokens} tokens");
-        }
-    }
-}
+#[path = "tests/blocks.rs"]
+mod tests;

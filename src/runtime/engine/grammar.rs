@@ -13,7 +13,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use llguidance::api::TopLevelGrammar;
-use llguidance::toktrie::{TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
+use llguidance::toktrie::{SimpleVob, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
 use llguidance::{JsonCompileOptions, Matcher, ParserFactory, panic_utils};
 use serde_json::{Value, json};
 
@@ -72,20 +72,32 @@ impl GrammarEnvironment {
         let grammar = TopLevelGrammar::from_json_schema(schema);
         let parser = panic_utils::catch_unwind(AssertUnwindSafe(|| self.factory.create_parser(grammar)))
             .map_err(|error| GrammarError::Schema(error.to_string()))?;
-        Ok(Grammar { matcher: Matcher::new(Ok(parser)) })
+        Ok(Grammar { matcher: Matcher::new(Ok(parser)), prepared: None })
     }
 }
 
 /// The state of one generation under a constraint.
 pub struct Grammar {
     matcher: Matcher,
+    /// The tokens that may come next, when they are already known.
+    prepared: Option<SimpleVob>,
 }
 
 impl Grammar {
+    /// Finds out which tokens may come next. [`mask`](Self::mask) is quick after that; a grammar takes up to 16 ms to tell,
+    /// which is time that the model needs anyway to compute the logits.
+    pub fn prepare(&mut self) {
+        // An error leaves the matcher in its error state, so that `mask` comes upon it again.
+        self.prepared = self.matcher.compute_mask().ok();
+    }
+
     /// Sets the logits of all tokens that must not come next to minus infinity. There is one logit per token of the
     /// vocabulary. An end token is left where the text may end.
     pub fn mask(&mut self, logits: &mut [f32]) -> Result<(), GrammarError> {
-        let allowed = self.matcher.compute_mask().map_err(state)?;
+        let allowed = match self.prepared.take() {
+            Some(allowed) => allowed,
+            None => self.matcher.compute_mask().map_err(state)?,
+        };
         allowed.iter_unset_entries(|id| {
             if let Some(logit) = logits.get_mut(id) {
                 *logit = f32::NEG_INFINITY;
@@ -96,6 +108,7 @@ impl Grammar {
 
     /// Follows a token that the mask left.
     pub fn accept(&mut self, token: u32) -> Result<(), GrammarError> {
+        self.prepared = None;
         self.matcher.consume_token(token).map_err(state)
     }
 
@@ -105,11 +118,18 @@ impl Grammar {
         if self.is_complete() {
             return Ok(Vec::new());
         }
+        self.prepared = None;
         let tokens = self.matcher.consume_ff_tokens();
         match self.matcher.get_error() {
             Some(error) => Err(GrammarError::State(error)),
             None => Ok(tokens),
         }
+    }
+
+    /// How many of these tokens could come next, one after another. Follows none of them.
+    pub fn accepts(&mut self, tokens: &[u32]) -> usize {
+        // An error is come upon again by `mask`.
+        self.matcher.validate_tokens(tokens).unwrap_or(0)
     }
 
     /// Nothing may follow.
@@ -240,6 +260,38 @@ mod tests {
         check(json!({"not": {"type": "string"}}));
         check(json!({"oneOf": [{"type": "integer"}, {"type": "number"}]}));
         check(json!({"type": "string", "pattern": "("}));
+    }
+
+    #[test]
+    fn a_mask_prepared_ahead_is_the_mask() {
+        let mut grammar = environment().compile(&Constraint::JsonObject).unwrap();
+        let size = ToyCodec::default().vocabulary();
+        for token in std::iter::once(None).chain(r#"{"a": [1"#.bytes().map(Some)) {
+            if let Some(byte) = token {
+                grammar.prepare();
+                grammar.accept(u32::from(byte)).unwrap();
+            }
+            let (mut at_once, mut ahead) = (vec![0.0; size], vec![0.0; size]);
+            grammar.mask(&mut at_once).unwrap();
+            grammar.prepare();
+            grammar.mask(&mut ahead).unwrap();
+            assert_eq!(at_once, ahead, "after {token:?}");
+        }
+    }
+
+    #[test]
+    fn a_draft_is_accepted_up_to_the_first_token_that_must_not_come() {
+        let check = |draft: &str, expected| {
+            let schema = json!({"type": "array", "items": {"type": "integer"}});
+            let mut grammar = environment().compile(&Constraint::JsonSchema(schema)).unwrap();
+            let tokens: Vec<u32> = draft.bytes().map(u32::from).collect();
+            assert_eq!(grammar.accepts(&tokens), expected, "{draft}");
+            grammar.accept(u32::from(b'[')).unwrap();
+            assert_eq!(grammar.accepts(&tokens[1..]), expected - 1, "{draft}");
+        };
+        check("[1, 2]", 6);
+        check("[1,2]", 3);
+        check("[a", 1);
     }
 
     #[test]

@@ -7,9 +7,10 @@
 //!             submit by channel          +---------- next token --------------+--> GenerationStream
 //! ```
 //!
-//! - [`admission`] bounds the work taken on, [`scheduler`] orders it and hands out [`blocks`]: both are pure.
-//! - `worker` owns the model; `sequence` is one generation in it, made of [`sampling`], [`grammar`], [`detokenizer`] and
-//!   [`stop`].
+//! - [`admission`] bounds the work taken on, [`scheduler`] orders it and hands out [`blocks`], which [`prefix_cache`] keeps
+//!   for those who ask for the same text again: all are pure.
+//! - `worker` owns the model; `sequence` is one generation in it, made of [`sampling`], [`grammar`], [`detokenizer`],
+//!   [`stop`] and [`speculation`].
 //! - What is absent: locks around the model, and any way in which one request's reader can slow down another's.
 
 pub mod admission;
@@ -18,9 +19,11 @@ pub mod codec;
 mod counters;
 pub mod detokenizer;
 pub mod grammar;
+pub mod prefix_cache;
 pub mod sampling;
 pub mod scheduler;
 mod sequence;
+pub mod speculation;
 pub mod stop;
 mod worker;
 
@@ -42,7 +45,7 @@ use self::counters::Counters;
 pub use self::counters::EngineCounters;
 use self::grammar::{GrammarEnvironment, GrammarError};
 use self::scheduler::{Scheduler, SchedulerLimits};
-use self::sequence::{Submission, event_channel};
+use self::sequence::{Reader, Submission};
 use self::worker::{Command, Worker, WorkerLinks, stopped};
 use super::model::{Forward, LoadedModel, ModelError};
 use super::{GenerationError, GenerationRequest, GenerationStream, Generator, ModelInfo};
@@ -57,13 +60,26 @@ pub struct EngineConfig {
     /// Most prompt tokens computed per step beside the decoding sequences: larger reads prompts faster, smaller keeps the
     /// text of others flowing.
     pub prefill_chunk: usize,
+    /// Share of the KV blocks, in percent, that may be kept for common beginnings while no generation holds them; they
+    /// still count as free. 0 switches the sharing of blocks off.
+    pub prefix_cache_percent: usize,
+    /// Rows up to which drafted tokens may fill a pass, beside those that are computed anyway: as many as the device
+    /// computes in about the time of one. Below 2 nothing is drafted.
+    pub speculation_rows: usize,
     /// For requests that bring none.
     pub default_deadline: Duration,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { max_sequences: 16, queue_capacity: 64, prefill_chunk: 256, default_deadline: Duration::from_secs(600) }
+        Self {
+            max_sequences: 16,
+            queue_capacity: 64,
+            prefill_chunk: 256,
+            prefix_cache_percent: 100,
+            speculation_rows: 8,
+            default_deadline: Duration::from_secs(600),
+        }
     }
 }
 
@@ -140,8 +156,14 @@ impl Engine {
         let admission = Arc::new(Admission::new(config.max_sequences, config.queue_capacity));
         let counters = Arc::new(Counters::default());
         let (commands, receiver) = mpsc::channel();
-        let limits =
-            SchedulerLimits { blocks, max_sequences: config.max_sequences, prefill_chunk: config.prefill_chunk };
+        let limits = SchedulerLimits {
+            blocks,
+            max_sequences: config.max_sequences,
+            prefill_chunk: config.prefill_chunk,
+            // A share that is too small for one block still means that sharing is wanted.
+            idle_blocks: (blocks * config.prefix_cache_percent.min(100)).div_ceil(100),
+            speculation_rows: config.speculation_rows,
+        };
         let links =
             WorkerLinks { commands: receiver, admission: Arc::clone(&admission), counters: Arc::clone(&counters) };
         let worker = Worker::new(model, Arc::clone(&codec), Scheduler::new(limits), links);
@@ -236,7 +258,7 @@ impl Shared {
         };
         let grammar = request.constraint.map(compile).transpose()?;
         let max_tokens = request.max_tokens.unwrap_or(room).min(room);
-        let (events, stream) = event_channel(max_tokens);
+        let (reader, stream) = Reader::new(max_tokens, ticket);
         let submission = Submission {
             prompt,
             max_tokens,
@@ -246,8 +268,7 @@ impl Shared {
             priority: request.priority,
             submitted,
             deadline: submitted.checked_add(request.deadline.unwrap_or(self.config.default_deadline)),
-            ticket,
-            events,
+            reader,
         };
         Ok((submission, stream))
     }

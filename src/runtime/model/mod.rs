@@ -74,10 +74,11 @@ pub enum LogitsWanted {
 pub struct SequenceStep<'a> {
     /// The tokens at positions `start .. start + tokens.len()`; never empty.
     pub tokens: &'a [u32],
-    /// Number of positions of this sequence already in the store.
+    /// Number of positions of this sequence already in the store. Positions from here on may have been written before (a
+    /// draft that was wrong); they are written anew and not read before.
     pub start: usize,
     /// The sequence's blocks in order; covers at least `start + tokens.len()` positions. Written blocks belong to this
-    /// sequence alone.
+    /// sequence alone; the full ones before them may be other sequences' too, in this call as well.
     pub blocks: &'a [BlockId],
     pub logits: LogitsWanted,
 }

@@ -93,11 +93,23 @@ struct TokenUsage {
     prompt_tokens: usize,
     completion_tokens: usize,
     total_tokens: usize,
+    prompt_tokens_details: PromptTokensDetails,
+}
+
+/// `cached_tokens` of the prompt needed no computation, because an earlier request had begun with them.
+#[derive(Clone, Copy, Serialize, ToSchema)]
+struct PromptTokensDetails {
+    cached_tokens: usize,
 }
 
 impl From<Usage> for TokenUsage {
-    fn from(Usage { prompt_tokens, completion_tokens }: Usage) -> Self {
-        Self { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens }
+    fn from(Usage { prompt_tokens, cached_tokens, completion_tokens }: Usage) -> Self {
+        Self {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens: prompt_tokens + completion_tokens,
+            prompt_tokens_details: PromptTokensDetails { cached_tokens },
+        }
     }
 }
 

@@ -1,3 +1,7 @@
+mod faults;
+mod sharing;
+mod speculation;
+
 use std::sync::mpsc::{Sender, channel};
 
 use serde_json::json;
@@ -7,9 +11,23 @@ use super::*;
 use crate::runtime::model::{BLOCK_TOKENS, SequenceStep};
 use crate::runtime::{ChatMessage, Constraint, FinishReason, GenerationEvent, Priority, Sampling, Usage, collect};
 
+fn toy_info() -> ModelInfo {
+    ModelInfo { name: "toy".to_owned(), architecture: "toy".to_owned(), context_length: 4_096 }
+}
+
 fn engine(model: ToyModel, config: EngineConfig) -> Engine {
-    let info = ModelInfo { name: "toy".to_owned(), architecture: "toy".to_owned(), context_length: 4_096 };
-    Engine::start(ModelParts { info, model: Box::new(model), codec: Arc::new(ToyCodec::default()) }, config).unwrap()
+    Engine::start(ModelParts { info: toy_info(), model: Box::new(model), codec: Arc::new(ToyCodec::default()) }, config)
+        .unwrap()
+}
+
+/// Neither shared blocks nor drafts.
+fn plain() -> EngineConfig {
+    EngineConfig { prefix_cache_percent: 0, speculation_rows: 0, ..EngineConfig::default() }
+}
+
+/// Shared blocks, but no drafts.
+fn plain_with_cache() -> EngineConfig {
+    EngineConfig { speculation_rows: 0, ..EngineConfig::default() }
 }
 
 /// A greedy request to answer one message.
@@ -71,7 +89,7 @@ fn mixed_requests() -> Vec<GenerationRequest> {
 
 /// The answers to [`mixed_requests`], one after another on an engine with room for each.
 async fn mixed_answers_alone() -> Vec<Result<String, GenerationError>> {
-    let engine = engine(ToyModel::new(64, babble), EngineConfig::default());
+    let engine = engine(ToyModel::new(64, babble), plain());
     let mut alone = Vec::new();
     for request in mixed_requests() {
         alone.push(answer(&engine, request).await.map(|(text, _, _)| text));
@@ -95,15 +113,19 @@ async fn a_batch_answers_like_each_request_alone() {
 
 #[tokio::test]
 async fn preempted_sequences_answer_the_same() {
-    let (model, open) = gated(ToyModel::new(12, babble));
-    let engine = engine(model, EngineConfig { prefill_chunk: 50, ..EngineConfig::default() });
-    let batch = submit(&engine, mixed_requests()).await;
-    drop(open);
-    assert_eq!(texts(batch).await, mixed_answers_alone().await);
-    let counters = engine.counters();
-    assert!(counters.preemptions > 0, "{counters:?}");
-    assert!(counters.computed_tokens > counters.prompt_tokens + counters.generated_tokens, "{counters:?}");
-    assert_idle(&engine);
+    let expected = mixed_answers_alone().await;
+    for config in [plain(), EngineConfig::default()] {
+        let (model, open) = gated(ToyModel::new(12, babble));
+        let engine = engine(model, EngineConfig { prefill_chunk: 50, ..config });
+        let batch = submit(&engine, mixed_requests()).await;
+        drop(open);
+        assert_eq!(texts(batch).await, expected);
+        let counters = engine.counters();
+        assert!(counters.preemptions > 0, "{counters:?}");
+        let asked = counters.prompt_tokens + counters.generated_tokens;
+        assert_eq!(counters.computed_tokens > asked, config.prefix_cache_percent == 0, "{counters:?}");
+        assert_idle(&engine);
+    }
 }
 
 #[tokio::test]
@@ -112,7 +134,7 @@ async fn the_end_token_ends_the_answer_and_is_no_text() {
     let (text, reason, usage) = answer(&engine, ask("解：x＝3。")).await.unwrap();
     assert_eq!((text.as_str(), reason), ("解：x＝3。", FinishReason::Stop));
     let bytes = "解：x＝3。".len();
-    assert_eq!(usage, Usage { prompt_tokens: bytes + 1, completion_tokens: bytes + 1 });
+    assert_eq!(usage, Usage { prompt_tokens: bytes + 1, cached_tokens: 0, completion_tokens: bytes + 1 });
     assert_idle(&engine);
 }
 
@@ -268,33 +290,8 @@ async fn priorities_decide_who_runs_next() {
 }
 
 #[tokio::test]
-async fn a_failing_pass_fails_its_sequences_and_no_others() {
-    let check = async |fault: fn() -> Result<(), ModelError>| {
-        let (open, gate) = channel::<()>();
-        let mut pass = 0;
-        let model = ToyModel::new(64, echo).before_pass(move |_: &[SequenceStep<'_>]| {
-            let _ = gate.recv();
-            pass += 1;
-            if pass == 3 { fault() } else { Ok(()) }
-        });
-        let engine = engine(model, EngineConfig { max_sequences: 2, ..EngineConfig::default() });
-        let streams = submit(&engine, ["一", "二", "三"].map(ask).into()).await;
-        drop(open);
-        let ends = texts(streams).await;
-        assert!(matches!(&ends[0], Err(GenerationError::Internal(reason)) if reason.contains("broken")), "{ends:?}");
-        assert!(matches!(&ends[1], Err(GenerationError::Internal(_))), "{ends:?}");
-        assert_eq!(ends[2].as_deref(), Ok("三"));
-        assert_eq!(engine.counters().failed_passes, 1);
-        assert_idle(&engine);
-        assert_eq!(answer(&engine, ask("四")).await.unwrap().0, "四");
-    };
-    check(|| Err(ModelError::Compute(candle_core::Error::Msg("broken".to_owned())))).await;
-    check(|| panic!("broken")).await;
-}
-
-#[tokio::test]
 async fn an_answer_under_a_schema_parses_and_its_forced_tokens_cost_no_pass() {
-    let engine = engine(ToyModel::new(64, babble), EngineConfig::default());
+    let engine = engine(ToyModel::new(64, babble), plain());
     let schema = json!({"type": "object", "additionalProperties": false, "required": ["objectives", "minutes"], "properties": {
         "objectives": {"type": "array", "minItems": 2, "maxItems": 2, "items": {"enum": ["理解", "应用"]}},
         "minutes": {"type": "integer", "minimum": 40, "maximum": 45}}});
