@@ -151,7 +151,7 @@ export const en: Record<MessageKey, string> = {
   plan_updated: 'Updated',
   plan_notes: 'Wishes',
   plan_actions: 'More actions',
-  plan_standards_n: '{n} standards covered',
+  plan_standards_n: 'Standards covered: {n}',
 
   regenerate: 'Rewrite this section',
   regenerating: 'Rewriting…',
