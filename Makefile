@@ -35,10 +35,9 @@ web/node_modules/.package-lock.json: web/package-lock.json | need-node
 	cd web && npm ci --no-audit --no-fund
 	touch $@
 
-# The binary embeds web/dist; touching that file makes cargo see files that were not there before.
+# The binary embeds web/dist; build.rs makes cargo see a new one.
 web/dist/index.html: $(WEB_SOURCES) web/node_modules/.package-lock.json | need-node
 	cd web && npm run build
-	touch $@ src/http/web.rs
 
 test: test-web lint models test-rust test-e2e ## all tests, on the real models (pulls what is missing, about 1.8 GB)
 
