@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use zhujiao::domain::{Grade, Subject};
-use zhujiao::embedding::{EncodeError, TextEncoder, TextKind};
+use zhujiao::embedding::{EncodeError, Encoded, TextEncoder, TextKind};
 use zhujiao::graph::LinkedConcept;
 use zhujiao::retrieval::{
     Collection, ConceptLinker, ConceptText, DocumentKind, EmbeddedIndex, Filter, Indexer, IngestError, IngestOptions,
@@ -31,12 +31,12 @@ impl TextEncoder for CharacterEncoder {
         64
     }
 
-    async fn encode(&self, _: TextKind, texts: Vec<String>) -> Result<Vec<Vec<f32>>, EncodeError> {
+    async fn encode(&self, _: TextKind, texts: Vec<String>) -> Result<Encoded, EncodeError> {
         if self.broken.load(Ordering::Relaxed) {
             return Err(EncodeError::Unavailable("the weights are missing".to_owned()));
         }
         self.texts.fetch_add(texts.len(), Ordering::Relaxed);
-        Ok(texts.iter().map(|text| vector(text)).collect())
+        Ok(Encoded { vectors: texts.iter().map(|text| vector(text)).collect(), tokens: texts.len() })
     }
 }
 

@@ -320,9 +320,9 @@ impl Indexer {
     async fn encode(&self, texts: Vec<String>) -> Option<Vec<Vector>> {
         let encoder = self.encoder.as_ref()?;
         match encoder.encode(TextKind::Passage, texts).await {
-            Ok(vectors) => {
+            Ok(encoded) => {
                 let name = encoder.name();
-                Some(vectors.into_iter().map(|values| Vector { encoder: name.to_owned(), values }).collect())
+                Some(encoded.vectors.into_iter().map(|values| Vector { encoder: name.to_owned(), values }).collect())
             }
             Err(error) => {
                 tracing::warn!(%error, "passages are stored without vectors");

@@ -149,8 +149,8 @@ impl Searcher {
             return Ok((Vec::new(), false));
         };
         match encoder.encode(TextKind::Query, vec![query.to_owned()]).await {
-            Ok(mut vectors) => {
-                let Some(values) = vectors.pop() else {
+            Ok(mut encoded) => {
+                let Some(values) = encoded.vectors.pop() else {
                     return Ok((Vec::new(), false));
                 };
                 let vector = Vector { encoder: encoder.name().to_owned(), values };

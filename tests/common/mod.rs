@@ -19,7 +19,7 @@ use zhujiao::assistants::lesson::{LessonPlanner, PlannerParts};
 use zhujiao::assistants::prompts::Prompts;
 use zhujiao::config::Settings;
 use zhujiao::domain::Role;
-use zhujiao::embedding::{EncodeError, TextEncoder, TextKind};
+use zhujiao::embedding::{EncodeError, Encoded, TextEncoder, TextKind};
 use zhujiao::graph::{Content, DEFAULT_BASE, KnowledgeGraph, Linker};
 use zhujiao::http::{AppState, ModelSlot, Models, Parts, app};
 use zhujiao::retrieval::{EmbeddedIndex, Indexer, Searcher, Segmenter};
@@ -142,7 +142,7 @@ fn instance(schema: &Value, sentences: &mut usize) -> Value {
     }
 }
 
-/// Vectors of four numbers: the text's length in bytes, then 1 for a query, then 0.5, then -2.
+/// Vectors of four numbers: the text's length in bytes, then 1 for a query, then 0.5, then -2. A character is a token.
 struct ScriptedEncoder;
 
 #[async_trait]
@@ -155,9 +155,10 @@ impl TextEncoder for ScriptedEncoder {
         4
     }
 
-    async fn encode(&self, kind: TextKind, texts: Vec<String>) -> Result<Vec<Vec<f32>>, EncodeError> {
+    async fn encode(&self, kind: TextKind, texts: Vec<String>) -> Result<Encoded, EncodeError> {
         let query = f32::from(u8::from(kind == TextKind::Query));
-        Ok(texts.iter().map(|text| vec![text.len() as f32, query, 0.5, -2.0]).collect())
+        let vectors = texts.iter().map(|text| vec![text.len() as f32, query, 0.5, -2.0]).collect();
+        Ok(Encoded { vectors, tokens: texts.iter().map(|text| text.chars().count()).sum() })
     }
 }
 
