@@ -203,7 +203,8 @@ async fn plans_are_listed_shown_exported_and_deleted_by_their_owner() {
     let app = TestApp::new(Script::Schema).await;
     let id = plan(&app, json!({})).await["id"].as_str().unwrap().to_owned();
     let path = format!("{PLANS}/{id}");
-    assert_eq!(app.get(PLANS, Role::Teacher).await.json()["items"][0]["id"], json!(id));
+    let listed = app.get(PLANS, Role::Teacher).await.json();
+    assert_eq!((&listed["items"][0]["id"], &listed["items"][0]["minutes"]), (&json!(id), &json!(45)));
     assert_eq!(app.get(&path, Role::Teacher).await.json()["id"], json!(id));
     let markdown = app.get(&format!("{path}/export?format=md"), Role::Teacher).await;
     assert!(markdown.text.starts_with("# 一元一次方程"));

@@ -110,7 +110,7 @@ export const lessonPlan = object({
 export type LessonPlan = Infer<typeof lessonPlan>;
 
 /** What the list shows of a plan; a list that carries whole plans reads just as well. */
-export const planSummary = object({ ...planHead, minutes: optional(number), updated_at: optional(string) });
+export const planSummary = object({ ...planHead, minutes: number, updated_at: optional(string) });
 export type PlanSummary = Infer<typeof planSummary>;
 
 export const page = <T>(item: Decoder<T>): Decoder<{ items: T[]; next_cursor: string | undefined }> =>
