@@ -5,6 +5,7 @@ import { Rich } from '../../markdown/render';
 import { Icon } from '../../ui/Icon';
 import { CiteChips } from '../CiteChip';
 import { useSources } from '../sources';
+import { VettedMark } from '../VettedMark';
 
 type Items<K extends keyof LessonSections> = { items: LessonSections[K] };
 
@@ -24,6 +25,7 @@ export const Objectives = memo(function Objectives({ items }: Items<'objectives'
             <CiteChips ids={item.citations} />
           </p>
           {item.competency && <span className="tag">{item.competency}</span>}
+          <VettedMark source={item.source} />
         </li>
       ))}
     </ol>
