@@ -10,7 +10,8 @@ use zhujiao::embedding::{EncodeError, Encoded, TextEncoder, TextKind};
 use zhujiao::graph::LinkedConcept;
 use zhujiao::retrieval::{
     Collection, ConceptLinker, ConceptText, DocumentKind, EmbeddedIndex, Filter, Indexer, IngestError, IngestOptions,
-    Ingested, PassageIndex, SearchRequest, Searcher, Segmenter, SourceDocument, SourceFormat, SyncReport,
+    Ingested, PassageIndex, RetrievalParts, SearchRequest, Searcher, Segmenter, SourceDocument, SourceFormat,
+    SyncReport,
 };
 use zhujiao::store::Database;
 
@@ -73,11 +74,9 @@ async fn setup() -> Setup {
     let index = Arc::new(EmbeddedIndex::open(Database::in_memory().await.unwrap()).await.unwrap());
     let segmenter = Arc::new(Segmenter::new(["一元一次方程"]));
     let encoder = Arc::new(CharacterEncoder::default());
-    let linker = Arc::new(TwoConcepts);
-    let indexer =
-        Indexer::new(index.clone(), segmenter.clone()).with_encoder(encoder.clone()).with_linker(linker.clone());
-    let searcher = Searcher::new(index.clone(), segmenter).with_encoder(encoder.clone()).with_linker(linker);
-    Setup { index, encoder, indexer, searcher }
+    let parts =
+        RetrievalParts::new(index.clone(), segmenter).with_encoder(encoder.clone()).with_linker(Arc::new(TwoConcepts));
+    Setup { index, encoder, indexer: Indexer::new(parts.clone()), searcher: Searcher::new(parts) }
 }
 
 fn options(school: Option<&str>) -> IngestOptions {

@@ -22,7 +22,7 @@ use zhujiao::domain::Role;
 use zhujiao::embedding::{EncodeError, Encoded, TextEncoder, TextKind};
 use zhujiao::graph::{Content, DEFAULT_BASE, KnowledgeGraph, Linker};
 use zhujiao::http::{AppState, ModelSlot, Models, Parts, app};
-use zhujiao::retrieval::{EmbeddedIndex, Indexer, Searcher, Segmenter};
+use zhujiao::retrieval::{EmbeddedIndex, Indexer, RetrievalParts, Searcher, Segmenter};
 use zhujiao::runtime::{
     Constraint, FinishReason, GenerationError, GenerationEvent, GenerationRequest, GenerationStream, Generator,
     ModelInfo, Usage,
@@ -208,8 +208,8 @@ impl TestApp {
             LazyLock::new(|| Arc::new(KnowledgeGraph::load(Content::Embedded, DEFAULT_BASE).unwrap()));
         static LINKER: LazyLock<Arc<Linker>> = LazyLock::new(|| Arc::new(Linker::new(&GRAPH)));
         let index = Arc::new(EmbeddedIndex::open(database.clone()).await.unwrap());
-        let searcher = Searcher::new(index.clone(), SEGMENTER.clone()).with_encoder(models.encoder.clone());
-        let indexer = Indexer::new(index, SEGMENTER.clone()).with_encoder(models.encoder.clone());
+        let parts = RetrievalParts::new(index, SEGMENTER.clone()).with_encoder(models.encoder.clone());
+        let (searcher, indexer) = (Searcher::new(parts.clone()), Indexer::new(parts));
         let metrics = Metrics::detached().unwrap();
         let (graph, searcher) = (GRAPH.clone(), Arc::new(searcher));
         let planner = LessonPlanner::new(PlannerParts {
