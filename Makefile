@@ -18,7 +18,7 @@ BENCH_MODEL ?= qwen2.5-coder-1.5b
 TEST_MODELS := smollm2-135m gemma3-270m multilingual-e5-small qwen2.5-coder-0.5b qwen2.5-coder-1.5b
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print 2>/dev/null)
 
-.PHONY: help run build web test test-rust test-web models bench lint fmt clean need-cargo need-node need-pip
+.PHONY: help run build web test test-rust test-web test-e2e models bench lint fmt clean need-cargo need-node need-pip need-browser
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,18 +35,25 @@ web/node_modules/.package-lock.json: web/package-lock.json | need-node
 	cd web && npm ci --no-audit --no-fund
 	touch $@
 
-# The binary embeds web/dist; touching that file makes cargo see files that were not there before.
+# The binary embeds web/dist; build.rs makes cargo see a new one.
 web/dist/index.html: $(WEB_SOURCES) web/node_modules/.package-lock.json | need-node
 	cd web && npm run build
-	touch $@ src/http/web.rs
 
-test: test-web lint models test-rust ## all tests, on the real models (pulls what is missing, about 1.8 GB)
+test: test-web lint models test-rust test-e2e ## all tests, on the real models (pulls what is missing, about 1.8 GB)
 
 test-web: web
 	cd web && npm test
 
 test-rust: need-cargo web
 	cargo test --release --locked
+
+# A teacher's way through the page, in a browser. Screenshots and the server's log are kept in the build folder.
+test-e2e: build tests/e2e/node_modules/.package-lock.json need-browser
+	ZHUJIAO=$(ZHUJIAO) ZHUJIAO_E2E_OUT=$(TARGET_DIR)/e2e node --test tests/e2e/*.test.mjs
+
+tests/e2e/node_modules/.package-lock.json: tests/e2e/package-lock.json | need-node
+	cd tests/e2e && npm ci --no-audit --no-fund
+	touch $@
 
 models: build need-pip ## pull the models that the tests load
 	for model in $(TEST_MODELS); do $(ZHUJIAO) pull $$model || exit 1; done
@@ -62,7 +69,7 @@ bench: build ## prefill and decode speed, against candle-transformers in the sam
 	$(ZHUJIAO) bench --model $(BENCH_MODEL) --reference $(or $(ARGS),--prompt 256 --generate 32)
 
 clean: ## remove what was built here (not the models)
-	rm -rf web/dist web/node_modules
+	rm -rf web/dist web/node_modules tests/e2e/node_modules
 	cargo clean
 
 need-cargo:
@@ -76,3 +83,7 @@ need-node:
 
 need-pip:
 	@python3 -m pip --version >/dev/null 2>&1 || { echo "python3 with pip is missing: install both (Debian: apt-get install python3-pip)" >&2; exit 1; }
+
+need-browser:
+	@[ -n "$${CHROMIUM:-}" ] || command -v chromium chromium-browser google-chrome >/dev/null \
+	  || { echo "a browser is missing: install chromium (Debian: apt-get install chromium fonts-noto-cjk) or set CHROMIUM to its path" >&2; exit 1; }

@@ -236,6 +236,7 @@ async fn embeddings_come_as_numbers_or_base64() {
     let answer = embed(json!({"model": ENCODER, "input": ["ab", "方程"], "input_type": "query"})).await.json();
     assert_eq!(answer["data"][1]["index"], 1);
     assert_eq!(answer["data"][1]["embedding"], json!([6.0, 1.0, 0.5, -2.0]));
+    assert_eq!(answer["usage"], json!({"prompt_tokens": 4, "total_tokens": 4}));
 
     let answer = embed(json!({"model": ENCODER, "input": "ab", "encoding_format": "base64"})).await.json();
     let bytes = BASE64_STANDARD.decode(answer["data"][0]["embedding"].as_str().unwrap()).unwrap();

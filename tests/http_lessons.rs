@@ -80,6 +80,7 @@ async fn a_plan_has_every_section_cited_and_adds_up() {
     {
         let plan = plan(&app, json!({"topic": topic, "grade": grade, "minutes": minutes})).await;
         check_plan(&plan, minutes);
+        assert!(sources(&plan).contains("model"), "{topic}");
     }
 }
 
@@ -127,7 +128,15 @@ async fn the_stream_announces_each_section_and_ends_with_the_plan() {
 async fn a_broken_model_still_gives_a_valid_plan() {
     // What the model says is never JSON here; the vetted wording stands in.
     let app = TestApp::new(Script::Answer(vec!["抱歉"])).await;
-    check_plan(&plan(&app, json!({})).await, 45);
+    let plan = plan(&app, json!({})).await;
+    check_plan(&plan, 45);
+    assert_eq!(sources(&plan), HashSet::from(["vetted"]), "and the plan says so");
+}
+
+/// Who worded the items that the model is asked for.
+fn sources(plan: &Value) -> HashSet<&str> {
+    let sections = ["objectives", "procedure", "assessment"].map(|name| plan["sections"][name].as_array().unwrap());
+    sections.into_iter().flatten().map(|item| item["source"].as_str().unwrap_or("nobody")).collect()
 }
 
 #[tokio::test]
@@ -203,7 +212,8 @@ async fn plans_are_listed_shown_exported_and_deleted_by_their_owner() {
     let app = TestApp::new(Script::Schema).await;
     let id = plan(&app, json!({})).await["id"].as_str().unwrap().to_owned();
     let path = format!("{PLANS}/{id}");
-    assert_eq!(app.get(PLANS, Role::Teacher).await.json()["items"][0]["id"], json!(id));
+    let listed = app.get(PLANS, Role::Teacher).await.json();
+    assert_eq!((&listed["items"][0]["id"], &listed["items"][0]["minutes"]), (&json!(id), &json!(45)));
     assert_eq!(app.get(&path, Role::Teacher).await.json()["id"], json!(id));
     let markdown = app.get(&format!("{path}/export?format=md"), Role::Teacher).await;
     assert!(markdown.text.starts_with("# 一元一次方程"));
@@ -228,6 +238,15 @@ async fn a_teachers_edit_is_checked() {
     assert_eq!(board["sections"]["procedure"], plan["sections"]["procedure"]);
     let missing = json!([{"text": "能解方程。", "competency": "运算能力", "citations": ["c999"]}]);
     assert_eq!(patch(json!({"sections": {"objectives": missing}})).await.status, 422);
+    let mut steps = plan["sections"]["procedure"].clone();
+    steps[0]["students"] = json!("自己读题。");
+    let edited = patch(json!({"sections": {"procedure": steps}})).await.json();
+    let marks: Vec<&Value> =
+        edited["sections"]["procedure"].as_array().unwrap().iter().map(|step| &step["source"]).collect();
+    assert!(
+        marks[0].is_null() && marks[1..].iter().all(|mark| mark.is_string()),
+        "a person's words are nobody else's: {marks:?}"
+    );
     let mut homework = plan["sections"]["homework"].clone();
     homework["basic"][0]["answer"] = json!("改错的答案");
     homework["basic"][0]["verified"] = json!(true);

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use candle_core::Device;
 use zhujiao::domain::Subject;
 use zhujiao::embedding::E5Encoder;
-use zhujiao::retrieval::{Collection, EmbeddedIndex, Indexer, IngestOptions, SearchRequest, Searcher, Segmenter};
+use zhujiao::retrieval::{
+    Collection, EmbeddedIndex, Indexer, IngestOptions, RetrievalParts, SearchRequest, Searcher, Segmenter,
+};
 use zhujiao::store::Database;
 
 fn weights() -> PathBuf {
@@ -24,7 +26,8 @@ async fn a_teachers_question_finds_its_guide() {
     let index = Arc::new(EmbeddedIndex::open(Database::in_memory().await.unwrap()).await.unwrap());
     let segmenter = Arc::new(Segmenter::new([]));
     let encoder = Arc::new(E5Encoder::load(&weights(), "multilingual-e5-small", &Device::Cpu).unwrap());
-    let indexer = Indexer::new(index.clone(), segmenter.clone()).with_encoder(encoder.clone());
+    let parts = RetrievalParts::new(index, segmenter).with_encoder(encoder);
+    let indexer = Indexer::new(parts.clone());
     let guides = Path::new(env!("CARGO_MANIFEST_DIR")).join("knowledge_graph/documents");
     let options =
         IngestOptions { collection: Collection::Curriculum, subject: Some(Subject::Math), grade: None, school: None };
@@ -33,7 +36,7 @@ async fn a_teachers_question_finds_its_guide() {
     let report = indexer.ingest_paths(&[guides], &options).await;
     assert!(report.unchanged.len() >= 5 && report.added.is_empty() && report.replaced.is_empty(), "{report:?}");
 
-    let searcher = Searcher::new(index, segmenter).with_encoder(encoder);
+    let searcher = Searcher::new(parts);
     let check = async |query: &str, title: &str, locator: &str| {
         let request = SearchRequest { query: query.to_owned(), limit: 3, ..SearchRequest::default() };
         let found = searcher.search(&request).await.unwrap();

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use zhujiao::domain::{Grade, Subject};
-use zhujiao::embedding::{EncodeError, TextEncoder, TextKind};
+use zhujiao::embedding::{EncodeError, Encoded, TextEncoder, TextKind};
 use zhujiao::graph::LinkedConcept;
 use zhujiao::retrieval::{
     Collection, ConceptLinker, ConceptText, DocumentKind, EmbeddedIndex, Filter, Indexer, IngestError, IngestOptions,
-    Ingested, PassageIndex, SearchRequest, Searcher, Segmenter, SourceDocument, SourceFormat, SyncReport,
+    Ingested, PassageIndex, RetrievalParts, SearchRequest, Searcher, Segmenter, SourceDocument, SourceFormat,
+    SyncReport,
 };
 use zhujiao::store::Database;
 
@@ -31,12 +32,12 @@ impl TextEncoder for CharacterEncoder {
         64
     }
 
-    async fn encode(&self, _: TextKind, texts: Vec<String>) -> Result<Vec<Vec<f32>>, EncodeError> {
+    async fn encode(&self, _: TextKind, texts: Vec<String>) -> Result<Encoded, EncodeError> {
         if self.broken.load(Ordering::Relaxed) {
             return Err(EncodeError::Unavailable("the weights are missing".to_owned()));
         }
         self.texts.fetch_add(texts.len(), Ordering::Relaxed);
-        Ok(texts.iter().map(|text| vector(text)).collect())
+        Ok(Encoded { vectors: texts.iter().map(|text| vector(text)).collect(), tokens: texts.len() })
     }
 }
 
@@ -73,11 +74,9 @@ async fn setup() -> Setup {
     let index = Arc::new(EmbeddedIndex::open(Database::in_memory().await.unwrap()).await.unwrap());
     let segmenter = Arc::new(Segmenter::new(["一元一次方程"]));
     let encoder = Arc::new(CharacterEncoder::default());
-    let linker = Arc::new(TwoConcepts);
-    let indexer =
-        Indexer::new(index.clone(), segmenter.clone()).with_encoder(encoder.clone()).with_linker(linker.clone());
-    let searcher = Searcher::new(index.clone(), segmenter).with_encoder(encoder.clone()).with_linker(linker);
-    Setup { index, encoder, indexer, searcher }
+    let parts =
+        RetrievalParts::new(index.clone(), segmenter).with_encoder(encoder.clone()).with_linker(Arc::new(TwoConcepts));
+    Setup { index, encoder, indexer: Indexer::new(parts.clone()), searcher: Searcher::new(parts) }
 }
 
 fn options(school: Option<&str>) -> IngestOptions {

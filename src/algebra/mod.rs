@@ -10,8 +10,6 @@
 //! # Ok::<(), zhujiao::algebra::CheckError>(())
 //! ```
 //!
-//! [`check_answer`] does the same for an exercise and an answer as people (and language models) write them.
-//!
 //! # How an answer is proven
 //!
 //! Numbers are exact: rational combinations of products of roots of primes and powers of pi, a representation in which
@@ -26,7 +24,6 @@
 mod check;
 mod evaluate;
 mod expr;
-mod notation;
 mod parse;
 mod poly;
 mod rational;
@@ -35,7 +32,6 @@ mod solve;
 mod system;
 
 pub use check::{Verdict, check};
-pub use notation::check_answer;
 
 /// Why a statement could not be decided. Positions count characters from 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

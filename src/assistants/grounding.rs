@@ -81,6 +81,8 @@ pub fn mend_escapes(text: &str) -> String {
             '\n' if before_letter => mended.push_str("\\n"),
             '\t' if before_letter => mended.push_str("\\t"),
             '\r' if before_letter => mended.push_str("\\r"),
+            '\u{8}' if before_letter => mended.push_str("\\b"),
+            '\u{c}' if before_letter => mended.push_str("\\f"),
             character if character.is_control() => mended.push(' '),
             character => mended.push(character),
         }
@@ -250,6 +252,7 @@ mod tests {
     #[test]
     fn latex_survives_single_backslashes() {
         assert_eq!(mend_escapes("系数 $a\ne 0$，\n再看 $\times$"), "系数 $a\\ne 0$， 再看 $\\times$");
+        assert_eq!(mend_escapes("$\u{c}rac{x}{3}=\u{8}eta$"), "$\\frac{x}{3}=\\beta$");
     }
 
     #[test]

@@ -7,7 +7,9 @@ use zhujiao::config::{ModelSettings, Settings};
 use zhujiao::embedding::{E5Encoder, TextEncoder};
 use zhujiao::graph::{Content, KnowledgeGraph, Linker};
 use zhujiao::model_store::{ModelStore, pull_with_progress_bars};
-use zhujiao::retrieval::{ConceptLinker, EmbeddedIndex, GraphConcepts, Indexer, PassageIndex, Searcher, Segmenter};
+use zhujiao::retrieval::{
+    ConceptLinker, EmbeddedIndex, GraphConcepts, Indexer, PassageIndex, RetrievalParts, Searcher, Segmenter,
+};
 use zhujiao::runtime::device;
 use zhujiao::store::Database;
 
@@ -39,10 +41,8 @@ pub async fn open_index(
     let index: Arc<dyn PassageIndex> = Arc::new(EmbeddedIndex::open(database.clone()).await?);
     let segmenter = Arc::new(Segmenter::new(concepts.words()));
     let linker: Arc<dyn ConceptLinker> = Arc::new(concepts.clone());
-    let indexer =
-        Indexer::new(index.clone(), segmenter.clone()).with_encoder(encoder.clone()).with_linker(linker.clone());
-    let searcher = Searcher::new(index, segmenter).with_encoder(encoder).with_linker(linker);
-    Ok(IndexParts { indexer, searcher: Arc::new(searcher) })
+    let parts = RetrievalParts::new(index, segmenter).with_encoder(encoder).with_linker(linker);
+    Ok(IndexParts { indexer: Indexer::new(parts.clone()), searcher: Arc::new(Searcher::new(parts)) })
 }
 
 pub fn model_store(settings: &ModelSettings) -> Result<ModelStore, CliError> {

@@ -123,11 +123,24 @@ impl SectionName {
     }
 }
 
+/// Who worded a text that the language model is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TextSource {
+    /// The language model, checked against its material.
+    Model,
+    /// Wording that people have vetted for any topic: what the model wrote failed its checks.
+    Vetted,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Objective {
     pub text: String,
     pub competency: String,
     pub citations: CitationKeys,
+    /// Absent when a person wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<TextSource>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -174,6 +187,9 @@ pub struct Step {
     pub students: String,
     pub purpose: String,
     pub citations: CitationKeys,
+    /// Absent when a person wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<TextSource>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -199,6 +215,9 @@ pub struct AssessmentCriterion {
     /// Descriptions from the lowest level to the highest.
     pub levels: Vec<String>,
     pub citations: CitationKeys,
+    /// Absent when a person wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<TextSource>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -1,7 +1,6 @@
 //! The encoder behind a worker thread: async callers wait for their turn, never for the processor.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
@@ -9,7 +8,7 @@ use candle_core::Device;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{E5Error, E5Model, EncodeError, TextEncoder, TextKind};
+use super::{E5Error, E5Model, EncodeError, Encoded, TextEncoder, TextKind};
 
 /// Jobs that wait; further callers wait in [`TextEncoder::encode`].
 const QUEUE: usize = 64;
@@ -27,14 +26,13 @@ const BATCH_TOKENS: usize = 512;
 struct Job {
     kind: TextKind,
     texts: Vec<String>,
-    reply: oneshot::Sender<Result<Vec<Vec<f32>>, EncodeError>>,
+    reply: oneshot::Sender<Result<Encoded, EncodeError>>,
 }
 
 /// multilingual-e5-small on one worker thread, which ends when the encoder is dropped.
 pub struct E5Encoder {
     name: String,
     dimensions: usize,
-    model: Arc<E5Model>,
     /// `None` only while dropping.
     jobs: Option<mpsc::Sender<Job>>,
     worker: Option<JoinHandle<()>>,
@@ -43,22 +41,14 @@ pub struct E5Encoder {
 impl E5Encoder {
     /// Loads the file and starts the worker. Blocks while reading; call it from a blocking thread.
     pub fn load(path: &Path, name: impl Into<String>, device: &Device) -> Result<Self, E5Error> {
-        let model = Arc::new(E5Model::load(path, device)?);
+        let model = E5Model::load(path, device)?;
+        let dimensions = model.dimensions();
         let (jobs, queue) = mpsc::channel(QUEUE);
         let worker = std::thread::Builder::new()
             .name("text-encoder".to_owned())
-            .spawn({
-                let model = Arc::clone(&model);
-                move || work(&model, queue)
-            })
+            .spawn(move || work(&model, queue))
             .map_err(|source| E5Error::Read { path: path.to_owned(), source })?;
-        let dimensions = model.dimensions();
-        Ok(Self { name: name.into(), dimensions, model, jobs: Some(jobs), worker: Some(worker) })
-    }
-
-    /// Number of tokens that the model reads of a text, prefix and marks included (usage reports).
-    pub fn token_count(&self, kind: TextKind, text: &str) -> usize {
-        self.model.tokenize(kind, text).len()
+        Ok(Self { name: name.into(), dimensions, jobs: Some(jobs), worker: Some(worker) })
     }
 }
 
@@ -72,19 +62,22 @@ impl TextEncoder for E5Encoder {
         self.dimensions
     }
 
-    async fn encode(&self, kind: TextKind, texts: Vec<String>) -> Result<Vec<Vec<f32>>, EncodeError> {
+    async fn encode(&self, kind: TextKind, texts: Vec<String>) -> Result<Encoded, EncodeError> {
         let stopped = || EncodeError::Unavailable("the encoder has stopped".to_owned());
         let jobs = self.jobs.as_ref().ok_or_else(stopped)?;
-        let vectors = stream::iter(split(texts))
+        stream::iter(split(texts))
             .map(|texts| async move {
                 let (reply, answer) = oneshot::channel();
                 jobs.send(Job { kind, texts, reply }).await.map_err(|_| stopped())?;
                 answer.await.map_err(|_| stopped())?
             })
             .buffered(JOBS_IN_FLIGHT)
-            .try_collect::<Vec<_>>()
-            .await?;
-        Ok(vectors.into_iter().flatten().collect())
+            .try_fold(Encoded::default(), |mut all, part| async move {
+                all.vectors.extend(part.vectors);
+                all.tokens += part.tokens;
+                Ok(all)
+            })
+            .await
     }
 }
 
@@ -122,28 +115,29 @@ fn work(model: &E5Model, mut queue: mpsc::Receiver<Job>) {
     while let Some(first) = queue.blocking_recv() {
         let mut jobs = Vec::new();
         let mut sequences = Vec::new();
-        let mut tokens = 0;
+        let mut tokens: usize = 0;
         let mut next = Some(first);
         while let Some(job) = next {
             // The caller may have left while it waited.
             if !job.reply.is_closed() {
                 let start = sequences.len();
                 sequences.extend(job.texts.iter().map(|text| model.tokenize(job.kind, text)));
-                tokens += sequences[start..].iter().map(Vec::len).sum::<usize>();
-                jobs.push((job.reply, sequences.len() - start));
+                let own = sequences[start..].iter().map(Vec::len).sum();
+                tokens += own;
+                jobs.push((job.reply, sequences.len() - start, own));
             }
             next = if tokens < BATCH_TOKENS { queue.try_recv().ok() } else { None };
         }
         match model.encode(&sequences) {
             Ok(vectors) => {
                 let mut vectors = vectors.into_iter();
-                for (reply, count) in jobs {
-                    let _ = reply.send(Ok(vectors.by_ref().take(count).collect()));
+                for (reply, count, tokens) in jobs {
+                    let _ = reply.send(Ok(Encoded { vectors: vectors.by_ref().take(count).collect(), tokens }));
                 }
             }
             Err(error) => {
                 tracing::error!(%error, "text encoder");
-                for (reply, _) in jobs {
+                for (reply, ..) in jobs {
                     let _ = reply.send(Err(EncodeError::Internal(error.to_string())));
                 }
             }

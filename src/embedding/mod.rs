@@ -33,6 +33,15 @@ pub enum EncodeError {
     Internal(String),
 }
 
+/// The answer of [`TextEncoder::encode`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Encoded {
+    /// One vector of length 1 per text, in order.
+    pub vectors: Vec<Vec<f32>>,
+    /// What the model read, in its own tokens: all texts, cut to the model's length, with prefixes and marks.
+    pub tokens: usize,
+}
+
 /// A sentence encoder.
 #[async_trait]
 pub trait TextEncoder: Send + Sync {
@@ -42,6 +51,6 @@ pub trait TextEncoder: Send + Sync {
     /// Length of the vectors.
     fn dimensions(&self) -> usize;
 
-    /// One vector of length 1 per text, in order. Texts past the model's length are cut.
-    async fn encode(&self, kind: TextKind, texts: Vec<String>) -> Result<Vec<Vec<f32>>, EncodeError>;
+    /// Encodes texts. Those past the model's length are cut.
+    async fn encode(&self, kind: TextKind, texts: Vec<String>) -> Result<Encoded, EncodeError>;
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::embedding::{EncodeError, TextEncoder, TextKind};
+use crate::embedding::{EncodeError, Encoded, TextEncoder, TextKind};
 use crate::runtime::{GenerationError, GenerationRequest, GenerationStream, Generator, ModelInfo};
 
 /// How far a model is.
@@ -121,7 +121,7 @@ impl TextEncoder for ModelSlot<dyn TextEncoder> {
         self.get().map_or(0, |encoder| encoder.dimensions())
     }
 
-    async fn encode(&self, kind: TextKind, texts: Vec<String>) -> Result<Vec<Vec<f32>>, EncodeError> {
+    async fn encode(&self, kind: TextKind, texts: Vec<String>) -> Result<Encoded, EncodeError> {
         match self.get() {
             Some(encoder) => encoder.encode(kind, texts).await,
             None => Err(EncodeError::Unavailable(self.absence())),

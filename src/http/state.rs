@@ -55,12 +55,12 @@ impl AppState {
         use crate::assistants::lesson::PlannerParts;
         use crate::assistants::prompts::Prompts;
         use crate::graph::{Content, DEFAULT_BASE, Linker};
-        use crate::retrieval::{EmbeddedIndex, Segmenter};
+        use crate::retrieval::{EmbeddedIndex, RetrievalParts, Segmenter};
         use crate::store::plans::PlanStore;
         let database = crate::store::Database::in_memory().await.unwrap();
         let index = Arc::new(EmbeddedIndex::open(database.clone()).await.unwrap());
         let graph = Arc::new(KnowledgeGraph::load(Content::Embedded, DEFAULT_BASE).unwrap());
-        let searcher = Arc::new(Searcher::new(index, Arc::new(Segmenter::new([]))));
+        let searcher = Arc::new(Searcher::new(RetrievalParts::new(index, Arc::new(Segmenter::new([])))));
         let models =
             Models { generator: Arc::new(ModelSlot::new("generator")), encoder: Arc::new(ModelSlot::new("encoder")) };
         let planner = LessonPlanner::new(PlannerParts {

@@ -15,6 +15,7 @@ use super::index::{
     Collection, DocumentKey, DocumentKind, Filter, IndexError, NewDocument, NewPassage, PassageIndex, Scored,
 };
 use super::ingest::Indexer;
+use super::parts::RetrievalParts;
 use super::search::{CANDIDATES, SearchError, SearchRequest, Searcher};
 use super::segment::Segmenter;
 use crate::embedding::TextEncoder;
@@ -144,11 +145,11 @@ pub async fn evaluate(
     let segmenter = Arc::new(Segmenter::new([]));
     let index = Arc::new(EmbeddedIndex::open(Database::in_memory().await?).await?);
     let names = fill(&index, &segmenter, &dataset.corpus).await?;
-    let indexer = Indexer::new(index.clone(), segmenter.clone()).with_encoder(encoder.clone());
-    eprintln!("encoding {} passages", dataset.corpus.len());
-    indexer.encode_missing().await?;
     let name = encoder.name().to_owned();
-    let searcher = Searcher::new(index, segmenter).with_encoder(encoder).with_weights(weights);
+    let parts = RetrievalParts::new(index, segmenter).with_encoder(encoder);
+    eprintln!("encoding {} passages", dataset.corpus.len());
+    Indexer::new(parts.clone()).encode_missing().await?;
+    let searcher = Searcher::new(parts).with_weights(weights);
     let mut sums = [Sum::default(); 4];
     let mut times = Vec::with_capacity(dataset.queries.len());
     for (number, query) in dataset.queries.iter().enumerate() {

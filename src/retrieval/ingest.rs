@@ -2,20 +2,16 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::chunk::{Chunk, pack, plain_blocks};
-use super::index::{
-    Collection, DocumentKey, DocumentKind, IndexError, NewDocument, NewPassage, PassageIndex, Put, Vector,
-};
-use super::linking::ConceptLinker;
+use super::index::{Collection, DocumentKey, DocumentKind, IndexError, NewDocument, NewPassage, Put, Vector};
 use super::markdown;
-use super::segment::Segmenter;
+use super::parts::RetrievalParts;
 use crate::domain::{Grade, Subject};
-use crate::embedding::{TextEncoder, TextKind};
+use crate::embedding::TextKind;
 
 /// Part of every hash: raising it makes every document be read again.
 const PIPELINE: &str = "1";
@@ -128,25 +124,12 @@ pub struct SyncReport {
 /// [`Self::encode_missing`] once there is an encoder.
 #[derive(Clone)]
 pub struct Indexer {
-    index: Arc<dyn PassageIndex>,
-    segmenter: Arc<Segmenter>,
-    encoder: Option<Arc<dyn TextEncoder>>,
-    linker: Option<Arc<dyn ConceptLinker>>,
+    parts: RetrievalParts,
 }
 
 impl Indexer {
-    pub fn new(index: Arc<dyn PassageIndex>, segmenter: Arc<Segmenter>) -> Self {
-        Self { index, segmenter, encoder: None, linker: None }
-    }
-
-    pub fn with_encoder(mut self, encoder: Arc<dyn TextEncoder>) -> Self {
-        self.encoder = Some(encoder);
-        self
-    }
-
-    pub fn with_linker(mut self, linker: Arc<dyn ConceptLinker>) -> Self {
-        self.linker = Some(linker);
-        self
+    pub fn new(parts: RetrievalParts) -> Self {
+        Self { parts }
     }
 
     /// Reads files, and folders with all that is below them. Hidden files and, inside folders, files of other formats
@@ -246,8 +229,8 @@ impl Indexer {
             }
             present.insert(concept.id);
         }
-        for (id, reference) in self.index.references(DocumentKind::Concept).await? {
-            if !present.contains(&reference) && self.index.delete(id).await? {
+        for (id, reference) in self.parts.index.references(DocumentKind::Concept).await? {
+            if !present.contains(&reference) && self.parts.index.delete(id).await? {
                 report.removed += 1;
             }
         }
@@ -257,12 +240,12 @@ impl Indexer {
     /// Gives vectors to the passages that were stored without, or by another encoder; answers how many. Stops at the
     /// first failure of the encoder, with what is done kept.
     pub async fn encode_missing(&self) -> Result<usize, IndexError> {
-        let Some(encoder) = &self.encoder else {
+        let Some(encoder) = &self.parts.encoder else {
             return Ok(0);
         };
         let mut done = 0;
         loop {
-            let batch = self.index.unencoded(encoder.name(), ENCODE_BATCH).await?;
+            let batch = self.parts.index.unencoded(encoder.name(), ENCODE_BATCH).await?;
             if batch.is_empty() {
                 return Ok(done);
             }
@@ -271,7 +254,7 @@ impl Indexer {
                 return Ok(done);
             };
             done += batch.len();
-            self.index.set_vectors(batch.into_iter().map(|passage| passage.id).zip(vectors).collect()).await?;
+            self.parts.index.set_vectors(batch.into_iter().map(|passage| passage.id).zip(vectors).collect()).await?;
         }
     }
 
@@ -281,7 +264,7 @@ impl Indexer {
         chunks: Vec<Chunk>,
         concept: Option<&str>,
     ) -> Result<Ingested, IndexError> {
-        if let Some((id, hash)) = self.index.stored(&document.key).await?
+        if let Some((id, hash)) = self.parts.index.stored(&document.key).await?
             && hash == document.hash
         {
             return Ok(Ingested::Unchanged(id));
@@ -295,8 +278,8 @@ impl Indexer {
             .map(|chunk| {
                 let heading = chunk.locator.as_deref().unwrap_or_default();
                 NewPassage {
-                    title_words: self.segmenter.joined(&format!("{title} {heading}")),
-                    words: self.segmenter.joined(&chunk.text),
+                    title_words: self.parts.segmenter.joined(&format!("{title} {heading}")),
+                    words: self.parts.segmenter.joined(&chunk.text),
                     concepts: match concept {
                         Some(id) => vec![id.to_owned()],
                         None => self.concepts(&format!("{heading}\n{}", chunk.text), &document),
@@ -307,22 +290,22 @@ impl Indexer {
                 }
             })
             .collect();
-        Ok(self.index.put(document, passages).await?.into())
+        Ok(self.parts.index.put(document, passages).await?.into())
     }
 
     fn concepts(&self, text: &str, document: &NewDocument) -> Vec<String> {
         // Grade is left out: a grade-8 document speaks of grade-7 concepts.
-        let linked = self.linker.iter().flat_map(|linker| linker.link(text, document.subject, None, CONCEPTS));
+        let linked = self.parts.linker.iter().flat_map(|linker| linker.link(text, document.subject, None, CONCEPTS));
         linked.map(|concept| concept.id).collect()
     }
 
     /// `None` without an encoder that answers.
     async fn encode(&self, texts: Vec<String>) -> Option<Vec<Vector>> {
-        let encoder = self.encoder.as_ref()?;
+        let encoder = self.parts.encoder.as_ref()?;
         match encoder.encode(TextKind::Passage, texts).await {
-            Ok(vectors) => {
+            Ok(encoded) => {
                 let name = encoder.name();
-                Some(vectors.into_iter().map(|values| Vector { encoder: name.to_owned(), values }).collect())
+                Some(encoded.vectors.into_iter().map(|values| Vector { encoder: name.to_owned(), values }).collect())
             }
             Err(error) => {
                 tracing::warn!(%error, "passages are stored without vectors");

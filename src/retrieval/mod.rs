@@ -12,6 +12,7 @@ mod index;
 mod ingest;
 mod linking;
 mod markdown;
+mod parts;
 mod rows;
 mod search;
 mod segment;
@@ -27,6 +28,7 @@ pub use ingest::{
     ConceptText, Indexer, IngestError, IngestOptions, IngestReport, Ingested, SourceDocument, SourceFormat, SyncReport,
 };
 pub use linking::{ConceptLinker, GraphConcepts};
+pub use parts::RetrievalParts;
 pub use search::{Hit, SearchError, SearchRequest, SearchResponse, Searcher};
 pub use segment::Segmenter;
 pub use shipped::shipped_documents;

@@ -1,16 +1,14 @@
 //! Hybrid search: words, vectors and the graph's neighbourhood, fused.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::fusion::{Candidates, FusionWeights, fuse};
-use super::index::{Collection, DocumentKind, Filter, IndexError, Passage, PassageIndex, Scored, Vector};
-use super::linking::ConceptLinker;
-use super::segment::Segmenter;
+use super::index::{Collection, DocumentKind, Filter, IndexError, Passage, Scored, Vector};
+use super::parts::RetrievalParts;
 use crate::domain::{Grade, Subject};
-use crate::embedding::{TextEncoder, TextKind};
+use crate::embedding::TextKind;
 use crate::graph::LinkedConcept;
 
 /// Candidates that each search gives to the fusion.
@@ -75,26 +73,13 @@ pub enum SearchError {
 /// Searches an index. Encoder and graph are optional: without them, it searches with what is there.
 #[derive(Clone)]
 pub struct Searcher {
-    index: Arc<dyn PassageIndex>,
-    segmenter: Arc<Segmenter>,
-    encoder: Option<Arc<dyn TextEncoder>>,
-    linker: Option<Arc<dyn ConceptLinker>>,
+    parts: RetrievalParts,
     weights: FusionWeights,
 }
 
 impl Searcher {
-    pub fn new(index: Arc<dyn PassageIndex>, segmenter: Arc<Segmenter>) -> Self {
-        Self { index, segmenter, encoder: None, linker: None, weights: FusionWeights::default() }
-    }
-
-    pub fn with_encoder(mut self, encoder: Arc<dyn TextEncoder>) -> Self {
-        self.encoder = Some(encoder);
-        self
-    }
-
-    pub fn with_linker(mut self, linker: Arc<dyn ConceptLinker>) -> Self {
-        self.linker = Some(linker);
-        self
+    pub fn new(parts: RetrievalParts) -> Self {
+        Self { parts, weights: FusionWeights::default() }
     }
 
     pub fn with_weights(mut self, weights: FusionWeights) -> Self {
@@ -115,7 +100,7 @@ impl Searcher {
             grade: request.grade,
             visibility: request.school.clone().into(),
         };
-        let linked_concepts = match &self.linker {
+        let linked_concepts = match &self.parts.linker {
             Some(linker) => linker.link(query, request.subject, request.grade, LINKED),
             None => Vec::new(),
         };
@@ -133,11 +118,11 @@ impl Searcher {
         filter: &Filter,
         limit: usize,
     ) -> Result<(Candidates, bool), IndexError> {
-        let words = self.segmenter.words(query);
+        let words = self.parts.segmenter.words(query);
         let weighted = self.neighbourhood(linked);
         let (words, concepts, vector) = futures::join!(
-            self.index.by_words(&words, filter, limit),
-            self.index.by_concepts(&weighted, filter, limit),
+            self.parts.index.by_words(&words, filter, limit),
+            self.parts.index.by_concepts(&weighted, filter, limit),
             self.by_vector(query, filter, limit),
         );
         let (vector, semantic) = vector?;
@@ -145,16 +130,16 @@ impl Searcher {
     }
 
     async fn by_vector(&self, query: &str, filter: &Filter, limit: usize) -> Result<(Vec<Scored>, bool), IndexError> {
-        let Some(encoder) = &self.encoder else {
+        let Some(encoder) = &self.parts.encoder else {
             return Ok((Vec::new(), false));
         };
         match encoder.encode(TextKind::Query, vec![query.to_owned()]).await {
-            Ok(mut vectors) => {
-                let Some(values) = vectors.pop() else {
+            Ok(mut encoded) => {
+                let Some(values) = encoded.vectors.pop() else {
                     return Ok((Vec::new(), false));
                 };
                 let vector = Vector { encoder: encoder.name().to_owned(), values };
-                Ok((self.index.by_vector(&vector, filter, limit).await?, true))
+                Ok((self.parts.index.by_vector(&vector, filter, limit).await?, true))
             }
             Err(error) => {
                 tracing::warn!(%error, "searching without vectors");
@@ -172,7 +157,7 @@ impl Searcher {
         };
         for concept in linked {
             raise(concept.id.clone(), concept.score);
-            for neighbour in self.linker.iter().flat_map(|linker| linker.neighbours(&concept.id)) {
+            for neighbour in self.parts.linker.iter().flat_map(|linker| linker.neighbours(&concept.id)) {
                 raise(neighbour, concept.score * NEIGHBOUR_WEIGHT);
             }
         }
@@ -185,7 +170,7 @@ impl Searcher {
         let ids: Vec<Uuid> = fused.iter().map(|scored| scored.id).collect();
         let scores: HashMap<Uuid, f64> = fused.iter().map(|scored| (scored.id, scored.score)).collect();
         // A passage deleted since it was found is left out.
-        let passages = self.index.passages(&ids, &filter.visibility).await?;
+        let passages = self.parts.index.passages(&ids, &filter.visibility).await?;
         Ok(passages
             .into_iter()
             .map(|passage| {

@@ -17,6 +17,7 @@ pub struct PlanSummary {
     pub topic: String,
     pub subject: String,
     pub grade: u8,
+    pub minutes: u16,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -142,8 +143,8 @@ impl PlanStore {
         limit: usize,
     ) -> Result<Vec<PlanSummary>, StoreError> {
         let sql = format!(
-            "SELECT id, topic, subject, grade, created_at, updated_at FROM lesson_plans
-             WHERE {} AND (?3 IS NULL OR id < ?3) ORDER BY id DESC LIMIT ?4",
+            "SELECT id, topic, subject, grade, document ->> '$.minutes' AS minutes, created_at, updated_at
+             FROM lesson_plans WHERE {} AND (?3 IS NULL OR id < ?3) ORDER BY id DESC LIMIT ?4",
             readable(principal)
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
@@ -208,6 +209,7 @@ fn summary(row: &SqliteRow) -> Result<PlanSummary, StoreError> {
         topic: row.try_get("topic")?,
         subject: row.try_get("subject")?,
         grade: row.try_get("grade")?,
+        minutes: row.try_get("minutes")?,
         created_at: parse(row, "created_at")?,
         updated_at: parse(row, "updated_at")?,
     })
@@ -302,6 +304,8 @@ mod tests {
         assert!(store.update(&owner, &plan, read_at).await.expect("update"));
         assert!(!store.update(&owner, &plan, read_at).await.expect("second update"));
         assert_eq!(store.get(&owner, plan.id).await.expect("get").map(|plan| plan.minutes), Some(40));
+        let listed = store.list(&owner, None, 10).await.expect("list");
+        assert_eq!(listed.iter().map(|plan| plan.minutes).collect::<Vec<_>>(), [40]);
     }
 
     #[tokio::test]

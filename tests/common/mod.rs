@@ -19,10 +19,10 @@ use zhujiao::assistants::lesson::{LessonPlanner, PlannerParts};
 use zhujiao::assistants::prompts::Prompts;
 use zhujiao::config::Settings;
 use zhujiao::domain::Role;
-use zhujiao::embedding::{EncodeError, TextEncoder, TextKind};
+use zhujiao::embedding::{EncodeError, Encoded, TextEncoder, TextKind};
 use zhujiao::graph::{Content, DEFAULT_BASE, KnowledgeGraph, Linker};
 use zhujiao::http::{AppState, ModelSlot, Models, Parts, app};
-use zhujiao::retrieval::{EmbeddedIndex, Indexer, Searcher, Segmenter};
+use zhujiao::retrieval::{EmbeddedIndex, Indexer, RetrievalParts, Searcher, Segmenter};
 use zhujiao::runtime::{
     Constraint, FinishReason, GenerationError, GenerationEvent, GenerationRequest, GenerationStream, Generator,
     ModelInfo, Usage,
@@ -142,7 +142,7 @@ fn instance(schema: &Value, sentences: &mut usize) -> Value {
     }
 }
 
-/// Vectors of four numbers: the text's length in bytes, then 1 for a query, then 0.5, then -2.
+/// Vectors of four numbers: the text's length in bytes, then 1 for a query, then 0.5, then -2. A character is a token.
 struct ScriptedEncoder;
 
 #[async_trait]
@@ -155,9 +155,10 @@ impl TextEncoder for ScriptedEncoder {
         4
     }
 
-    async fn encode(&self, kind: TextKind, texts: Vec<String>) -> Result<Vec<Vec<f32>>, EncodeError> {
+    async fn encode(&self, kind: TextKind, texts: Vec<String>) -> Result<Encoded, EncodeError> {
         let query = f32::from(u8::from(kind == TextKind::Query));
-        Ok(texts.iter().map(|text| vec![text.len() as f32, query, 0.5, -2.0]).collect())
+        let vectors = texts.iter().map(|text| vec![text.len() as f32, query, 0.5, -2.0]).collect();
+        Ok(Encoded { vectors, tokens: texts.iter().map(|text| text.chars().count()).sum() })
     }
 }
 
@@ -207,8 +208,8 @@ impl TestApp {
             LazyLock::new(|| Arc::new(KnowledgeGraph::load(Content::Embedded, DEFAULT_BASE).unwrap()));
         static LINKER: LazyLock<Arc<Linker>> = LazyLock::new(|| Arc::new(Linker::new(&GRAPH)));
         let index = Arc::new(EmbeddedIndex::open(database.clone()).await.unwrap());
-        let searcher = Searcher::new(index.clone(), SEGMENTER.clone()).with_encoder(models.encoder.clone());
-        let indexer = Indexer::new(index, SEGMENTER.clone()).with_encoder(models.encoder.clone());
+        let parts = RetrievalParts::new(index, SEGMENTER.clone()).with_encoder(models.encoder.clone());
+        let (searcher, indexer) = (Searcher::new(parts.clone()), Indexer::new(parts));
         let metrics = Metrics::detached().unwrap();
         let (graph, searcher) = (GRAPH.clone(), Arc::new(searcher));
         let planner = LessonPlanner::new(PlannerParts {

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::assistants::grounding::{Material, whole_sentences};
 use crate::domain::{
     AssessmentCriterion, Difficulty, Homework, KeyPoint, LessonPlan, MisconceptionItem, Objective, Prerequisite,
-    SectionName, StandardItem, Step,
+    SectionName, StandardItem, Step, TextSource,
 };
 use crate::graph::KnowledgeGraph;
 
@@ -37,10 +37,11 @@ pub struct SectionsPatch {
 }
 
 impl SectionsPatch {
-    pub(super) fn apply(self, plan: &mut LessonPlan, graph: &KnowledgeGraph) -> Result<(), PlanError> {
+    pub(super) fn apply(mut self, plan: &mut LessonPlan, graph: &KnowledgeGraph) -> Result<(), PlanError> {
         let sections = &mut plan.sections;
-        if let Some(procedure) = self.procedure {
+        if let Some(mut procedure) = self.procedure {
             plan.minutes = total_minutes(&procedure)?;
+            mark_sources(&mut procedure, &sections.procedure);
             sections.procedure = procedure;
         }
         if let Some(mut homework) = self.homework {
@@ -57,6 +58,8 @@ impl SectionsPatch {
             }
             sections.homework = homework;
         }
+        mark_sources(self.objectives.as_deref_mut().unwrap_or_default(), &sections.objectives);
+        mark_sources(self.assessment.as_deref_mut().unwrap_or_default(), &sections.assessment);
         replace(&mut sections.objectives, self.objectives);
         replace(&mut sections.standards, self.standards);
         replace(&mut sections.prerequisites, self.prerequisites);
@@ -72,6 +75,50 @@ impl SectionsPatch {
 fn replace<T>(current: &mut T, given: Option<T>) {
     if let Some(given) = given {
         *current = given;
+    }
+}
+
+/// An item that says who worded it.
+trait Worded {
+    fn words(&self) -> Vec<&str>;
+    fn source(&mut self) -> &mut Option<TextSource>;
+}
+
+impl Worded for Objective {
+    fn words(&self) -> Vec<&str> {
+        vec![&self.text]
+    }
+
+    fn source(&mut self) -> &mut Option<TextSource> {
+        &mut self.source
+    }
+}
+
+impl Worded for Step {
+    fn words(&self) -> Vec<&str> {
+        vec![&self.teacher, &self.students, &self.purpose]
+    }
+
+    fn source(&mut self) -> &mut Option<TextSource> {
+        &mut self.source
+    }
+}
+
+impl Worded for AssessmentCriterion {
+    fn words(&self) -> Vec<&str> {
+        self.levels.iter().map(String::as_str).collect()
+    }
+
+    fn source(&mut self) -> &mut Option<TextSource> {
+        &mut self.source
+    }
+}
+
+/// Who worded an item is ours to say: the mark stays where the words stayed, and goes where a person put others.
+fn mark_sources<T: Worded + Clone>(given: &mut [T], current: &[T]) {
+    for item in given {
+        let known = current.iter().find(|known| known.words() == item.words()).cloned();
+        *item.source() = known.and_then(|mut known| *known.source());
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::assistants::grounding::{Material, similarity, whole_sentences};
 use crate::assistants::prompts::Prompts;
-use crate::domain::{SectionName, Step};
+use crate::domain::{SectionName, Step, TextSource};
 
 use super::PlanError;
 use super::compose::ExerciseChoice;
@@ -223,7 +223,7 @@ pub(super) async fn write_step(
     order: StepOrder<'_>,
     draft: &mut Draft,
 ) -> Result<Step, PlanError> {
-    let StepOrder { phase, material, minutes, before } = order;
+    let StepOrder { phase, material, minutes, before } = &order;
     let known = [phase.title.as_str(), phase.task.as_str()];
     let minutes_text = format!("{minutes} {}", brief.minutes);
     let allowed = Material::new(
@@ -268,9 +268,10 @@ pub(super) async fn write_step(
             tracing::info!(phase = phase.id, "step repeats another one");
             continue;
         }
-        return Ok(step(phase, material, minutes, [teacher, students, purpose]));
+        return Ok(step(&order, [teacher, students, purpose], TextSource::Model));
     }
-    Ok(step(phase, material, minutes, [phase.teacher.clone(), phase.students.clone(), phase.purpose.clone()]))
+    let vetted = [phase.teacher.clone(), phase.students.clone(), phase.purpose.clone()];
+    Ok(step(&order, vetted, TextSource::Vetted))
 }
 
 /// Words of the task that have no place in a plan.
@@ -286,10 +287,11 @@ fn unknown_name(text: &str, material: &PhaseMaterial) -> Option<String> {
     })
 }
 
-fn step(phase: &Phase, material: &PhaseMaterial, minutes: u16, [teacher, students, purpose]: [String; 3]) -> Step {
+fn step(order: &StepOrder<'_>, [teacher, students, purpose]: [String; 3], source: TextSource) -> Step {
+    let StepOrder { phase, material, minutes, .. } = order;
     Step {
         title: phase.title.clone(),
-        minutes,
+        minutes: *minutes,
         teacher: format!(
             "{teacher}{}",
             if material.printed.is_empty() { String::new() } else { format!("\n{}", material.printed) }
@@ -297,6 +299,7 @@ fn step(phase: &Phase, material: &PhaseMaterial, minutes: u16, [teacher, student
         students,
         purpose,
         citations: material.citations.clone(),
+        source: Some(source),
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::assistants::grounding::{Material, overlap, similarity, whole_sentences};
 use crate::assistants::json_text::JsonTextStream;
 use crate::assistants::prompts::Prompts;
-use crate::domain::{AssessmentCriterion, Grade, Objective, SectionName, Subject};
+use crate::domain::{AssessmentCriterion, Grade, Objective, SectionName, Subject, TextSource};
 use crate::runtime::{Constraint, FinishReason, GenerationEvent, GenerationRequest, Generator, Priority, Sampling};
 
 use super::PlanError;
@@ -211,8 +211,9 @@ pub(super) async fn objectives(
                 tracing::info!(?reason, "objective refused");
                 continue;
             }
-            let Some(source) = best_source(&sources, &item.source, &text) else { continue };
-            accepted.push(Objective { text, competency: item.competency, citations: vec![source] });
+            let Some(key) = best_source(&sources, &item.source, &text) else { continue };
+            let source = Some(TextSource::Model);
+            accepted.push(Objective { text, competency: item.competency, citations: vec![key], source });
         }
         if accepted.len() >= OBJECTIVES - 1 {
             return Ok(accepted);
@@ -255,7 +256,8 @@ fn complete_objectives(facts: &Facts, draft: &mut Draft, competencies: &[String]
         }
         let competency = competencies.get(index % competencies.len().max(1)).cloned().unwrap_or_default();
         let key = draft.cite(facts::of_concept(concept, &point));
-        accepted.push(Objective { text, competency, citations: vec![key] });
+        let source = Some(TextSource::Vetted);
+        accepted.push(Objective { text, competency, citations: vec![key], source });
     }
 }
 
@@ -328,13 +330,13 @@ fn checked_criterion(
     let distinct = similarity(&levels[0], &levels[1]) < ALIKE
         && similarity(&levels[1], &levels[2]) < ALIKE
         && similarity(&levels[0], &levels[2]) < ALIKE;
-    (grounded && distinct).then(|| criterion(objective, levels))
+    (grounded && distinct).then(|| criterion(objective, levels, TextSource::Model))
 }
 
 /// What is observed is the objective itself.
-fn criterion(objective: &Objective, levels: Vec<String>) -> AssessmentCriterion {
+fn criterion(objective: &Objective, levels: Vec<String>, source: TextSource) -> AssessmentCriterion {
     let criterion = objective.text.trim_end_matches('。').to_owned();
-    AssessmentCriterion { criterion, levels, citations: objective.citations.clone() }
+    AssessmentCriterion { criterion, levels, citations: objective.citations.clone(), source: Some(source) }
 }
 
 fn plain_criterion(objective: &Objective) -> AssessmentCriterion {
@@ -343,7 +345,7 @@ fn plain_criterion(objective: &Objective) -> AssessmentCriterion {
         "能独立、正确地完成，并说出主要依据。",
         "能举出自己的例子，向同伴讲清道理，并用到新的情境中。",
     ];
-    criterion(objective, levels.map(str::to_owned).to_vec())
+    criterion(objective, levels.map(str::to_owned).to_vec(), TextSource::Vetted)
 }
 
 #[cfg(test)]
@@ -364,10 +366,12 @@ mod tests {
 
     #[test]
     fn levels_that_say_the_same_are_refused() {
-        let objective =
-            Objective {
-                text: "会解方程。".into(), competency: "运算能力".into(), citations: vec!["c1".into()]
-            };
+        let objective = Objective {
+            text: "会解方程。".into(),
+            competency: "运算能力".into(),
+            citations: vec!["c1".into()],
+            source: None,
+        };
         let item = |excellent: &str| WrittenCriterion {
             developing: "需要提示才能解方程。".into(),
             achieved: "能独立解方程。".into(),

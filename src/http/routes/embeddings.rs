@@ -6,7 +6,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::embedding::{TextEncoder, TextKind};
+use crate::embedding::{Encoded, TextEncoder, TextKind};
 use crate::http::{ApiError, AppState, Json};
 
 /// Texts per call, as in OpenAI's API.
@@ -56,6 +56,14 @@ pub struct EmbeddingList {
     object: &'static str,
     model: String,
     data: Vec<Embedding>,
+    usage: EmbeddingUsage,
+}
+
+/// Tokens of all texts, with the prefixes that e5 models put before them; there is nothing but the prompt.
+#[derive(Serialize, ToSchema)]
+struct EmbeddingUsage {
+    prompt_tokens: usize,
+    total_tokens: usize,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -109,7 +117,7 @@ pub async fn embed(
         let own = encoder.dimensions();
         return Err(ApiError::invalid_field("dimensions", format!("the model's vectors have {own} numbers")));
     }
-    let vectors = encoder.encode(kind, texts).await?;
+    let Encoded { vectors, tokens } = encoder.encode(kind, texts).await?;
     let data = vectors.into_iter().enumerate().map(|(index, vector)| {
         let embedding = match request.encoding_format {
             EncodingFormat::Float => Vector::Float(vector),
@@ -120,5 +128,6 @@ pub async fn embed(
         };
         Embedding { object: "embedding", index, embedding }
     });
-    Ok(Json(EmbeddingList { object: "list", model: request.model, data: data.collect() }))
+    let usage = EmbeddingUsage { prompt_tokens: tokens, total_tokens: tokens };
+    Ok(Json(EmbeddingList { object: "list", model: request.model, data: data.collect(), usage }))
 }

@@ -13,7 +13,8 @@ export interface SseFrame {
  */
 export class SseDecoder {
   private readonly utf8 = new TextDecoder('utf-8');
-  private buffer = '';
+  /** The beginning of a line whose end has not come; it holds no line end, so it is never searched again. */
+  private begun = '';
   /** The last push ended in CR; a LF that starts the next one belongs to the same line end. */
   private endedInCr = false;
   private event = '';
@@ -30,8 +31,8 @@ export class SseDecoder {
    */
   flush(): { frames: SseFrame[]; truncated: boolean } {
     const frames = this.take(this.utf8.decode());
-    const truncated = this.buffer !== '' || this.data.length > 0 || this.event !== '';
-    this.buffer = '';
+    const truncated = this.begun !== '' || this.data.length > 0 || this.event !== '';
+    this.begun = '';
     this.reset();
     return { frames, truncated };
   }
@@ -40,19 +41,19 @@ export class SseDecoder {
     if (text === '') return [];
     if (this.endedInCr && text.startsWith('\n')) text = text.slice(1);
     this.endedInCr = text === '' ? false : text.endsWith('\r');
-    this.buffer += text;
 
     const frames: SseFrame[] = [];
     let start = 0;
-    for (let i = 0; i < this.buffer.length; i += 1) {
-      const char = this.buffer[i];
+    for (let i = 0; i < text.length; i += 1) {
+      const char = text[i];
       if (char !== '\n' && char !== '\r') continue;
-      const frame = this.line(this.buffer.slice(start, i));
+      const frame = this.line(this.begun + text.slice(start, i));
+      this.begun = '';
       if (frame) frames.push(frame);
-      if (char === '\r' && this.buffer[i + 1] === '\n') i += 1;
+      if (char === '\r' && text[i + 1] === '\n') i += 1;
       start = i + 1;
     }
-    this.buffer = this.buffer.slice(start);
+    this.begun += text.slice(start);
     return frames;
   }
 

@@ -54,9 +54,12 @@ export type HomeworkLevel = (typeof HOMEWORK_LEVELS)[number];
 
 const exercises = withDefault(array(exerciseItem), []);
 
+/** `model`, or `vetted` for wording that stands in for the model's; nothing when a person wrote the text. */
+const wordedBy = optional(string);
+
 /** One decoder for each section's `content`. */
 export const sectionDecoders = {
-  objectives: array(object({ text: string, competency: withDefault(string, ''), citations: keys })),
+  objectives: array(object({ text: string, competency: withDefault(string, ''), citations: keys, source: wordedBy })),
   standards: array(object({ code: withDefault(string, ''), text: string, citations: keys })),
   prerequisites: array(object({ concept: string, label: string, check_question: withDefault(string, ''), citations: keys })),
   key_points: array(object({ text: string, citations: keys })),
@@ -70,11 +73,12 @@ export const sectionDecoders = {
       students: withDefault(string, ''),
       purpose: withDefault(string, ''),
       citations: keys,
+      source: wordedBy,
     }),
   ),
   board: string,
   homework: object({ basic: exercises, standard: exercises, challenge: exercises }),
-  assessment: array(object({ criterion: string, levels: array(string), citations: keys })),
+  assessment: array(object({ criterion: string, levels: array(string), citations: keys, source: wordedBy })),
 } satisfies { [K in SectionName]: Decoder<unknown> };
 
 export type LessonSections = { [K in SectionName]: Infer<(typeof sectionDecoders)[K]> };
@@ -110,7 +114,7 @@ export const lessonPlan = object({
 export type LessonPlan = Infer<typeof lessonPlan>;
 
 /** What the list shows of a plan; a list that carries whole plans reads just as well. */
-export const planSummary = object({ ...planHead, minutes: optional(number), updated_at: optional(string) });
+export const planSummary = object({ ...planHead, minutes: number, updated_at: optional(string) });
 export type PlanSummary = Infer<typeof planSummary>;
 
 export const page = <T>(item: Decoder<T>): Decoder<{ items: T[]; next_cursor: string | undefined }> =>

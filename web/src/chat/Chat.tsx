@@ -39,7 +39,8 @@ export function Chat({ chatting, onShowSection, onClose }: Props) {
     const area = input.current;
     if (!area) return;
     area.style.height = 'auto';
-    area.style.height = `${Math.min(area.scrollHeight, 140)}px`;
+    // In a dialog that is not open yet, nothing has a height.
+    if (area.scrollHeight > 0) area.style.height = `${Math.min(area.scrollHeight, 140)}px`;
   }, [text]);
 
   const send = (message: string): void => {

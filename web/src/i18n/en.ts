@@ -151,7 +151,7 @@ export const en: Record<MessageKey, string> = {
   plan_updated: 'Updated',
   plan_notes: 'Wishes',
   plan_actions: 'More actions',
-  plan_standards_n: '{n} standards covered',
+  plan_standards_n: 'Standards covered: {n}',
 
   regenerate: 'Rewrite this section',
   regenerating: 'Rewriting…',
@@ -180,6 +180,8 @@ export const en: Record<MessageKey, string> = {
   verified_hint: 'The answer was recomputed by a program',
   unverified: 'Not verified',
   unverified_hint: 'No program checked this answer; please check it yourself',
+  vetted: 'Standard wording',
+  vetted_hint: 'What the model wrote here failed its checks. This is wording vetted for any topic: adapt it to your lesson',
   criterion: 'Criterion',
   level_n: 'Level {n}',
   level3_1: 'Developing',

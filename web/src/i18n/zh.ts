@@ -179,6 +179,8 @@ export const zh = {
   verified_hint: '答案由程序重新计算核对过',
   unverified: '未验算',
   unverified_hint: '这道题的答案没有经过程序核对，请自行确认',
+  vetted: '通用表述',
+  vetted_hint: '模型写的这一条没有通过核对，这里用的是事先审定的通用表述，请按本课修改',
   criterion: '评价要点',
   level_n: '水平 {n}',
   level3_1: '待提高',

@@ -51,8 +51,7 @@ export function RecentPlans() {
                   <Rich text={plan.topic} />
                 </strong>
                 <span>
-                  {t(`subject_${plan.subject}`)} · {gradeLabel(plan.grade, t)}
-                  {plan.minutes !== undefined && ` · ${t('minutes_n', { n: plan.minutes })}`}
+                  {t(`subject_${plan.subject}`)} · {gradeLabel(plan.grade, t)} · {t('minutes_n', { n: plan.minutes })}
                 </span>
                 <time dateTime={plan.updated_at ?? plan.created_at}>
                   {relativeTime(plan.updated_at ?? plan.created_at, Date.now(), language, t)}

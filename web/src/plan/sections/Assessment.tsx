@@ -4,6 +4,7 @@ import { useI18n } from '../../i18n';
 import { levelLabel } from '../../labels';
 import { Rich } from '../../markdown/render';
 import { CiteChips } from '../CiteChip';
+import { VettedMark } from '../VettedMark';
 import { Empty } from './lists';
 
 export const Assessment = memo(function Assessment({ criteria }: { criteria: LessonSections['assessment'] }) {
@@ -29,6 +30,7 @@ export const Assessment = memo(function Assessment({ criteria }: { criteria: Les
             <th scope="row">
               <Rich text={item.criterion} />
               <CiteChips ids={item.citations} />
+              <VettedMark source={item.source} />
             </th>
             {levels.map((label, n) => (
               <td key={n} data-level={label}>

@@ -80,5 +80,5 @@ function Exercise({ exercise, open, onToggle }: { exercise: ExerciseItem; open: 
   );
 }
 
-/** Keeps the letter of a choice on the line of what it stands for. */
-const keepOptions = (prompt: string): string => prompt.replace(/([A-F][.．、])\s+/g, '$1\u00a0');
+/** The options of a choice begin on a line of their own, and each letter stays with what it stands for. */
+const keepOptions = (prompt: string): string => prompt.replace(/\s+(?=A[.．、]\s)/, '\n').replace(/\s+(?=[B-F][.．、]\s)/g, '\u2003').replace(/([A-F][.．、])\s+/g, '$1\u00a0');

@@ -3,6 +3,7 @@ import type { LessonSections } from '../../api/types';
 import { useI18n } from '../../i18n';
 import { Markdown, Rich } from '../../markdown/render';
 import { CiteChips } from '../CiteChip';
+import { VettedMark } from '../VettedMark';
 import { Empty } from './lists';
 
 /** The lesson as a timeline: first the whole in proportion, then each step with its minutes. */
@@ -35,6 +36,7 @@ export const Procedure = memo(function Procedure({ steps }: { steps: LessonSecti
                 <h3>
                   <Rich text={step.title} />
                   <CiteChips ids={step.citations} />
+                  <VettedMark source={step.source} />
                 </h3>
                 <div className="step-columns">
                   {step.teacher && (
