@@ -14,14 +14,17 @@ ARGS ?=
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 ZHUJIAO := $(TARGET_DIR)/release/zhujiao
 BENCH_MODEL ?= qwen2.5-coder-1.5b
+# What is compared with llama.cpp.
+PEER_MODELS ?= qwen2.5-coder-1.5b qwen2.5-coder-0.5b
 # What the tests load.
 TEST_MODELS := smollm2-135m gemma3-270m multilingual-e5-small qwen2.5-coder-0.5b qwen2.5-coder-1.5b
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print 2>/dev/null)
 
-.PHONY: help run build web test test-rust test-web test-e2e models bench lint fmt clean need-cargo need-node need-pip need-browser
+.PHONY: help run build web test test-rust test-web test-peers test-e2e models bench bench-peers lint fmt clean
+.PHONY: need-cargo need-node need-pip need-browser need-peers
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## build what is stale and serve; ARGS are passed on (ARGS="--listen 0.0.0.0:8080")
 	exec $(ZHUJIAO) serve $(ARGS)
@@ -39,10 +42,13 @@ web/node_modules/.package-lock.json: web/package-lock.json | need-node
 web/dist/index.html: $(WEB_SOURCES) web/node_modules/.package-lock.json | need-node
 	cd web && npm run build
 
-test: test-web lint models test-rust test-e2e ## all tests, on the real models (pulls what is missing, about 1.8 GB)
+test: test-web test-peers lint models test-rust test-e2e ## all tests, on the real models (pulls what is missing, about 2 GB)
 
 test-web: web
 	cd web && npm test
+
+test-peers:
+	python3 -m unittest discover --start-directory benches
 
 test-rust: need-cargo web
 	cargo test --release --locked
@@ -68,6 +74,10 @@ fmt: need-cargo ## format the Rust sources
 bench: build ## prefill and decode speed, against candle-transformers in the same run
 	$(ZHUJIAO) bench --model $(BENCH_MODEL) --reference $(or $(ARGS),--prompt 256 --generate 32)
 
+bench-peers: need-peers build need-pip ## speed and memory against llama.cpp in the same run, into eval/reports (ARGS=--quick: short)
+	for model in $(PEER_MODELS) multilingual-e5-small; do $(ZHUJIAO) pull $$model || exit 1; done
+	python3 benches/peers.py --zhujiao $(ZHUJIAO) $(PEER_MODELS:%=--model %) $(ARGS)
+
 clean: ## remove what was built here (not the models)
 	rm -rf web/dist web/node_modules tests/e2e/node_modules
 	cargo clean
@@ -84,6 +94,12 @@ need-node:
 need-pip:
 	@python3 -m pip --version >/dev/null 2>&1 || { echo "python3 with pip is missing: install both (Debian: apt-get install python3-pip)" >&2; exit 1; }
 
+<<<<<<< HEAD
 need-browser:
 	@[ -n "$${CHROMIUM:-}" ] || command -v chromium chromium-browser google-chrome >/dev/null \
 	  || { echo "a browser is missing: install chromium (Debian: apt-get install chromium fonts-noto-cjk) or set CHROMIUM to its path" >&2; exit 1; }
+=======
+# Before the build: whoever lacks llama.cpp should not have to wait to hear it.
+need-peers:
+	@python3 benches/peers.py --check
+>>>>>>> wt/bench
