@@ -94,12 +94,10 @@ need-node:
 need-pip:
 	@python3 -m pip --version >/dev/null 2>&1 || { echo "python3 with pip is missing: install both (Debian: apt-get install python3-pip)" >&2; exit 1; }
 
-<<<<<<< HEAD
 need-browser:
 	@[ -n "$${CHROMIUM:-}" ] || command -v chromium chromium-browser google-chrome >/dev/null \
 	  || { echo "a browser is missing: install chromium (Debian: apt-get install chromium fonts-noto-cjk) or set CHROMIUM to its path" >&2; exit 1; }
-=======
+
 # Before the build: whoever lacks llama.cpp should not have to wait to hear it.
 need-peers:
 	@python3 benches/peers.py --check
->>>>>>> wt/bench

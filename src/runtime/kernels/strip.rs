@@ -32,6 +32,7 @@ pub(super) struct Span {
 /// # Safety
 /// The span's pointers must be valid for its groups in format `F` and tile width `T`, `target` for `16 T` floats, and the
 /// machine must have the instructions of `S`.
+#[expect(clippy::needless_range_loop, reason = "the rows of a tile number several arrays and addresses")]
 #[inline(always)]
 unsafe fn accumulate<S: Simd, F: Format, const T: usize>(span: Span, target: *mut f32) {
     unsafe {

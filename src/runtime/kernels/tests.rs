@@ -63,7 +63,7 @@ impl Sample {
 
     /// The same with plain arithmetic on the rounded rows, each element with the sum of the magnitudes that went into it.
     fn plain(&self, rows: &[f32]) -> Vec<(f64, f64)> {
-        let rounded: Vec<f64> = rows.chunks_exact(self.inputs).flat_map(|row| rounded(row)).collect();
+        let rounded: Vec<f64> = rows.chunks_exact(self.inputs).flat_map(rounded).collect();
         let mut output = Vec::new();
         for row in rounded.chunks_exact(self.inputs) {
             for weights in self.weights.chunks_exact(self.inputs) {
