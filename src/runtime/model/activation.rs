@@ -21,7 +21,7 @@ impl Activation {
             Self::Silu => pairs.for_each(|((output, gate), up)| *output = gate * sigmoid(*gate) * up),
             // (1 + tanh(u)) / 2 is the logistic function of 2 u.
             Self::GeluTanh => {
-                const TWICE_ROOT_2_OVER_PI: f32 = 1.595_769_1;
+                const TWICE_ROOT_2_OVER_PI: f32 = 1.595_769;
                 pairs.for_each(|((output, gate), up)| {
                     let inner = TWICE_ROOT_2_OVER_PI * (gate + 0.044_715 * gate * gate * gate);
                     *output = gate * sigmoid(inner) * up;
