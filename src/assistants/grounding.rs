@@ -10,6 +10,8 @@ pub enum Ungrounded {
     Formula(String),
     /// A number that the material does not contain.
     Number(String),
+    /// A choice of an exercise: what is said of it would be a claim that nobody checks.
+    Choice(char),
     /// Not a Chinese sentence, or not enough of one.
     NoSentence,
 }
@@ -20,6 +22,8 @@ pub struct Material {
     /// The formulas as they stand between dollar signs, without white space.
     formulas: HashSet<String>,
     numbers: HashSet<String>,
+    /// Whether exercises with choices A, B, C… are among it.
+    choices: bool,
 }
 
 impl Material {
@@ -28,6 +32,7 @@ impl Material {
         for text in texts {
             material.formulas.extend(split_formulas(text).0.iter().map(|formula| squeeze(formula)));
             material.numbers.extend(numbers(text));
+            material.choices |= text.contains("A.") && text.contains("B.");
         }
         material
     }
@@ -37,9 +42,10 @@ impl Material {
         is_atom(&formula) || self.formulas.contains(&formula)
     }
 
-    /// Refuses formulas and numbers that are not in the material. A formula must be there whole: a part of one can be wrong
-    /// (`x(x-1)=45` out of `\frac{1}{2}x(x-1)=45`); single letters and numbers are no formulas. Ordinals and counts of the classroom (例1, 第2组, 3分钟,
-    /// 2人) are the author's own and pass when small.
+    /// Refuses formulas and numbers that are not in the material, and words about single choices of an exercise (选项A, ③):
+    /// which of them is right is for the exercise's own solution to say. A formula must be there whole: a part of one can be wrong
+    /// (`x(x-1)=45` out of `\frac{1}{2}x(x-1)=45`); single letters and numbers are no formulas. Ordinals and counts of the
+    /// classroom (例1, 第2组, 3分钟, 2人) are the author's own and pass when small.
     pub fn check(&self, text: &str) -> Result<(), Ungrounded> {
         if text.chars().filter(|character| is_han(*character)).count() < 4 {
             return Err(Ungrounded::NoSentence);
@@ -53,6 +59,9 @@ impl Material {
         if let Some(formula) = bare_formulas(&prose).into_iter().find(|formula| !self.has(formula)) {
             return Err(Ungrounded::Formula(formula));
         }
+        if let Some(choice) = choice_in(&prose, self.choices) {
+            return Err(Ungrounded::Choice(choice));
+        }
         for (number, before, after) in numbers_in_context(&prose) {
             if !self.numbers.contains(&number) && !is_classroom_count(&number, before, after) {
                 return Err(Ungrounded::Number(number));
@@ -60,6 +69,19 @@ impl Material {
         }
         Ok(())
     }
+}
+
+/// The first circled number in a text, or letter that stands alone where letters name choices.
+fn choice_in(prose: &str, letters: bool) -> Option<char> {
+    let characters: Vec<char> = prose.chars().collect();
+    let joined = |index: Option<usize>| {
+        index.and_then(|index| characters.get(index)).is_some_and(|neighbour| neighbour.is_ascii_alphanumeric())
+    };
+    characters.iter().enumerate().find_map(|(index, character)| {
+        let stands_alone = || !joined(index.checked_sub(1)) && !joined(Some(index + 1));
+        let is_letter = letters && matches!(character, 'A'..='H') && stands_alone();
+        (matches!(character, '①'..='⑳') || is_letter).then_some(*character)
+    })
 }
 
 /// A letter or a number by itself.
@@ -226,6 +248,17 @@ mod tests {
         check(&material, "引导学生观察 2x+1=3 的结构。", Err(Ungrounded::Formula("2x+1=3".into())));
         check(&material, "请学生测量 18 米的跑道。", Ok(()));
         check(&material, "请学生测量 25 米的跑道。", Err(Ungrounded::Number("25".into())));
+    }
+
+    #[test]
+    fn nothing_is_said_of_single_choices() {
+        let material =
+            ["下列方程中，是一元一次方程的是（　　）。 A. $x+y=3$ B. $x^2=4x$", "判断：① $2x=3$；② $x^2=4$。"];
+        check(&material, "教师指出选项A和D是正确的。", Err(Ungrounded::Choice('A')));
+        check(&material, "讨论后说出D为什么正确。", Err(Ungrounded::Choice('D')));
+        check(&material, "学生说出③是方程。", Err(Ungrounded::Choice('③')));
+        check(&material, "学生独立完成，再逐项说明理由。", Ok(()));
+        check(&["线段的长"], "请学生量出A到B的距离。", Ok(()));
     }
 
     #[test]

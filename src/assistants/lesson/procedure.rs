@@ -275,7 +275,7 @@ pub(super) async fn write_step(
 }
 
 /// Words of the task that have no place in a plan.
-const ASIDES: [&str; 4] = ["设计意图", "材料", "本环节", "JSON"];
+const ASIDES: [&str; 6] = ["设计意图", "教师的目的", "学生需要", "材料", "本环节", "JSON"];
 
 /// The first name of the form 例3, 练习2 in a text that the material does not bear.
 fn unknown_name(text: &str, material: &PhaseMaterial) -> Option<String> {
