@@ -25,7 +25,7 @@ mod tests;
 use candle_core::quantized::GgmlDType;
 
 pub use activations::{Activations, Preparation};
-pub use packed::PackedMatrix;
+pub use packed::{FileMatrix, PackedMatrix};
 pub use product::{Combine, InstructionSetKind, Job, Operation, execute};
 
 /// Why a matrix cannot be packed.

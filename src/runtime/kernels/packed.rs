@@ -1,11 +1,13 @@
 //! Quantized matrices, repacked for the kernels, and the reading of GGUF's quantized blocks.
 
+use std::sync::Arc;
+
 use candle_core::quantized::GgmlDType;
-use memmap2::MmapMut;
 
 use super::KernelError;
 use super::activations::group_blocks;
 use super::format::{BLOCK, Format, STRIP, Scaled, Shifted, Signed, SixBits};
+use super::memory::WeightMemory;
 use super::strip::{InstructionSet, StripKernels, UnpackedHalves, UnpackedOffset, UnpackedPlain};
 use crate::runtime::model::parallel;
 
@@ -104,7 +106,19 @@ pub struct PackedMatrix {
     outputs: usize,
     inputs: usize,
     strip_bytes: usize,
-    memory: MmapMut,
+    /// Where strips begin: the first, and how far apart.
+    start: usize,
+    stride: usize,
+    memory: Arc<WeightMemory>,
+}
+
+/// A quantized matrix as it lies in a GGUF file: row by row, each a sequence of blocks of `dtype`.
+#[derive(Clone, Copy)]
+pub struct FileMatrix<'a> {
+    pub dtype: GgmlDType,
+    pub outputs: usize,
+    pub inputs: usize,
+    pub bytes: &'a [u8],
 }
 
 impl PackedMatrix {
@@ -113,35 +127,54 @@ impl PackedMatrix {
         Packing::of(dtype).is_some_and(|packing| inputs > 0 && inputs.is_multiple_of(packing.file_block().0))
     }
 
-    /// Repacks a matrix as it lies in a GGUF file: row by row, each a sequence of blocks of `dtype`.
+    /// Repacks a matrix.
     ///
     /// # Errors
-    /// The type or width is not supported, `bytes` has not the size that the shape calls for, or there is no memory.
-    pub fn pack(dtype: GgmlDType, [outputs, inputs]: [usize; 2], bytes: &[u8]) -> Result<Self, KernelError> {
-        let packing = Packing::of(dtype)
-            .filter(|_| Self::supports(dtype, inputs))
-            .ok_or(KernelError::Unsupported { dtype, inputs })?;
-        let (block_inputs, block_bytes) = packing.file_block();
-        let row_bytes = inputs / block_inputs * block_bytes;
-        let strips = outputs.div_ceil(STRIP);
-        let per_group = group_blocks(inputs);
-        let groups = inputs / BLOCK / per_group;
-        let group_bytes = packing.header_bytes(per_group) + per_group * packing.quants();
-        let strip_bytes = groups * group_bytes;
-        let size = strips.checked_mul(strip_bytes).filter(|size| *size > 0);
-        let (Some(size), true) = (size, outputs.checked_mul(row_bytes) == Some(bytes.len())) else {
-            return Err(KernelError::Size { outputs, inputs, bytes: bytes.len() });
-        };
-        let mut memory = MmapMut::map_anon(size).map_err(KernelError::Memory)?;
-        // Fewer entries of the address cache for the same weights; where the system has none, nothing is lost.
-        #[cfg(target_os = "linux")]
-        if let Err(error) = memory.advise(memmap2::Advice::HugePage) {
-            tracing::debug!(%error, "no huge pages");
+    /// The type or width is not supported, the bytes have not the size that the shape calls for, or there is no memory.
+    pub fn pack(matrix: FileMatrix<'_>) -> Result<Self, KernelError> {
+        let [packed] = Self::pack_together([matrix])?;
+        Ok(packed)
+    }
+
+    /// Repacks matrices of as many rows whose strips are used in turn, such as gate and up: their strips alternate in
+    /// memory, so that a product with all of them reads one stream.
+    ///
+    /// # Errors
+    /// As for [`Self::pack`], and when their rows are not as many.
+    pub fn pack_together<const N: usize>(matrices: [FileMatrix<'_>; N]) -> Result<[Self; N], KernelError> {
+        let packers: Vec<Packer<'_>> = matrices.into_iter().map(Packer::new).collect::<Result<_, _>>()?;
+        let outputs = matrices.first().map_or(0, |matrix| matrix.outputs);
+        if let Some(other) = packers.iter().find(|packer| packer.matrix.outputs != outputs) {
+            return Err(other.matrix.wrong_size());
         }
-        let packer = Packer { packing, per_group, row_bytes, bytes };
-        let parts = memory.chunks_exact_mut(strip_bytes).enumerate().collect();
-        parallel::for_each(parts, |(strip, target): (usize, &mut [u8])| packer.pack_strip(strip, target));
-        Ok(Self { packing, outputs, inputs, strip_bytes, memory })
+        let stride = packers.iter().map(|packer| packer.strip_bytes).sum::<usize>();
+        let memory = WeightMemory::filled(outputs.div_ceil(STRIP) * stride, |memory| {
+            let parts = memory.chunks_exact_mut(stride).enumerate().collect();
+            parallel::for_each(parts, |(strip, mut target): (usize, &mut [u8])| {
+                for packer in &packers {
+                    let (part, rest) = target.split_at_mut(packer.strip_bytes);
+                    packer.pack_strip(strip, part);
+                    target = rest;
+                }
+            });
+        });
+        let memory = Arc::new(memory.map_err(KernelError::Memory)?);
+        let mut next = 0;
+        Ok(std::array::from_fn(|index| {
+            let Packer { matrix, packing, strip_bytes, .. } = &packers[index];
+            let start = next;
+            next += strip_bytes;
+            let FileMatrix { outputs, inputs, .. } = *matrix;
+            Self {
+                packing: *packing,
+                outputs,
+                inputs,
+                strip_bytes: *strip_bytes,
+                start,
+                stride,
+                memory: Arc::clone(&memory),
+            }
+        }))
     }
 
     pub fn outputs(&self) -> usize {
@@ -154,7 +187,7 @@ impl PackedMatrix {
 
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
-        self.memory.len()
+        self.strips() * self.strip_bytes
     }
 
     pub(super) fn strips(&self) -> usize {
@@ -162,16 +195,26 @@ impl PackedMatrix {
     }
 
     pub(super) fn strip(&self, index: usize) -> &[u8] {
-        &self.memory[index * self.strip_bytes..(index + 1) * self.strip_bytes]
+        let start = self.start + index * self.stride;
+        &self.memory.as_slice()[start..start + self.strip_bytes]
     }
 }
 
 /// What repacking needs to know.
 struct Packer<'a> {
+    matrix: FileMatrix<'a>,
     packing: Packing,
+    /// Blocks of a group.
     per_group: usize,
+    /// Bytes of a row in the file.
     row_bytes: usize,
-    bytes: &'a [u8],
+    strip_bytes: usize,
+}
+
+impl FileMatrix<'_> {
+    fn wrong_size(&self) -> KernelError {
+        KernelError::Size { outputs: self.outputs, inputs: self.inputs, bytes: self.bytes.len() }
+    }
 }
 
 /// One row's share of a group: quants as small unsigned numbers and what the header holds of them.
@@ -186,14 +229,30 @@ struct RowGroup {
     small_minimums: [u8; 8],
 }
 
-impl Packer<'_> {
+impl<'a> Packer<'a> {
+    fn new(matrix: FileMatrix<'a>) -> Result<Self, KernelError> {
+        let FileMatrix { dtype, outputs, inputs, bytes } = matrix;
+        let packing = Packing::of(dtype)
+            .filter(|_| PackedMatrix::supports(dtype, inputs))
+            .ok_or(KernelError::Unsupported { dtype, inputs })?;
+        let (block_inputs, block_bytes) = packing.file_block();
+        let row_bytes = inputs / block_inputs * block_bytes;
+        if outputs == 0 || outputs.checked_mul(row_bytes) != Some(bytes.len()) {
+            return Err(matrix.wrong_size());
+        }
+        let per_group = group_blocks(inputs);
+        let group_bytes = packing.header_bytes(per_group) + per_group * packing.quants();
+        let strip_bytes = inputs / BLOCK / per_group * group_bytes;
+        Ok(Self { matrix, packing, per_group, row_bytes, strip_bytes })
+    }
+
     /// Fills one strip; rows beyond the matrix stay zero.
     fn pack_strip(&self, strip: usize, target: &mut [u8]) {
         let header = self.packing.header_bytes(self.per_group);
         let group_bytes = header + self.per_group * self.packing.quants();
         let (block_inputs, block_bytes) = self.packing.file_block();
         let row_group_bytes = self.per_group * BLOCK / block_inputs * block_bytes;
-        let rows = self.bytes.chunks_exact(self.row_bytes).skip(strip * STRIP).take(STRIP);
+        let rows = self.matrix.bytes.chunks_exact(self.row_bytes).skip(strip * STRIP).take(STRIP);
         for (row, bytes) in rows.enumerate() {
             for (source, target) in bytes.chunks_exact(row_group_bytes).zip(target.chunks_exact_mut(group_bytes)) {
                 let mut group = RowGroup::default();

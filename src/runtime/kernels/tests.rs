@@ -47,7 +47,7 @@ impl Sample {
         let values = Tensor::from_vec(noise(seed, outputs * inputs), (outputs, inputs), &Device::Cpu).expect("values");
         let quantized = QTensor::quantize(&values, dtype).expect("quantized");
         let bytes = quantized.data().expect("bytes").into_owned();
-        let packed = PackedMatrix::pack(dtype, [outputs, inputs], &bytes).expect("packed");
+        let packed = PackedMatrix::pack(FileMatrix { dtype, outputs, inputs, bytes: &bytes }).expect("packed");
         let storage = QStorage::from_data(Cow::Owned(bytes), &Device::Cpu, dtype).expect("storage");
         let read = QTensor::new(storage, (outputs, inputs)).expect("tensor").dequantize(&Device::Cpu).expect("weights");
         Self { packed, weights: read.flatten_all().and_then(|flat| flat.to_vec1()).expect("weights"), outputs, inputs }
@@ -186,6 +186,23 @@ fn fused_operations_equal_their_parts() {
 }
 
 #[test]
+fn matrices_packed_together_are_the_same_matrices() {
+    let values = |seed| Tensor::from_vec(noise(seed, 37 * 256), (37, 256), &Device::Cpu).expect("values");
+    let dtypes = [GgmlDType::Q4K, GgmlDType::Q6K];
+    let files = [0, 1].map(|i| QTensor::quantize(&values(i as u64), dtypes[i]).expect("quantized"));
+    let bytes = files.each_ref().map(|file| file.data().expect("bytes"));
+    let matrices = [0, 1].map(|i: usize| FileMatrix { dtype: dtypes[i], outputs: 37, inputs: 256, bytes: &bytes[i] });
+    let together = PackedMatrix::pack_together(matrices).expect("packed");
+    for (matrix, together) in matrices.into_iter().zip(&together) {
+        let alone = PackedMatrix::pack(matrix).expect("packed");
+        assert_eq!(alone.bytes(), together.bytes());
+        assert!((0..alone.strips()).all(|strip| alone.strip(strip) == together.strip(strip)), "{:?}", matrix.dtype);
+    }
+    let uneven = FileMatrix { outputs: 36, bytes: &bytes[1][..36 * 210], ..matrices[1] };
+    assert!(matches!(PackedMatrix::pack_together([matrices[0], uneven]).err(), Some(KernelError::Size { .. })));
+}
+
+#[test]
 fn the_norm_before_a_product_is_the_root_mean_square_norm() {
     let sample = Sample::new(GgmlDType::Q8_0, 24, 96, 1);
     let (input, weight, epsilon) = (noise(2, 3 * 96), noise(3, 96), 1e-5);
@@ -223,8 +240,9 @@ fn what_has_no_kernel_or_the_wrong_size_is_refused() {
     assert!(!PackedMatrix::supports(GgmlDType::F16, 256));
     assert!(!PackedMatrix::supports(GgmlDType::Q4K, 128));
     assert!(!PackedMatrix::supports(GgmlDType::Q4_0, 0));
-    let refused =
-        |dtype, shape, bytes: usize| PackedMatrix::pack(dtype, shape, &vec![0; bytes]).err().expect("refusal");
+    let refused = |dtype, [outputs, inputs]: [usize; 2], bytes: usize| {
+        PackedMatrix::pack(FileMatrix { dtype, outputs, inputs, bytes: &vec![0; bytes] }).err().expect("refusal")
+    };
     assert!(matches!(refused(GgmlDType::Q4K, [16, 128], 0), KernelError::Unsupported { .. }));
     for (shape, bytes) in [([16, 256], 16 * 144 - 1), ([0, 256], 0), ([usize::MAX, 256], 144)] {
         assert!(matches!(refused(GgmlDType::Q4K, shape, bytes), KernelError::Size { .. }), "{shape:?}");

@@ -168,11 +168,13 @@ impl Layer {
 impl GatedNetwork {
     fn load(file: &mut GgufFile, index: usize, hyper: &Hyperparameters, device: &Device) -> Result<Self, ModelError> {
         let (hidden, wide) = (hyper.config.hidden, hyper.feed_forward);
-        let mut part = |name: &str, shape| Linear::load(file, &format!("blk.{index}.{name}.weight"), shape, device);
+        let name = |part: &str| format!("blk.{index}.{part}.weight");
+        let (gate, up) = (name("ffn_gate"), name("ffn_up"));
+        let [gate, up] = Linear::load_together(file, [gate.as_str(), up.as_str()], [wide, hidden], device)?;
         Ok(Self {
-            gate: part("ffn_gate", [wide, hidden])?,
-            up: part("ffn_up", [wide, hidden])?,
-            down: part("ffn_down", [hidden, wide])?,
+            gate,
+            up,
+            down: Linear::load(file, &name("ffn_down"), [hidden, wide], device)?,
             activation: hyper.parts.activation,
         })
     }

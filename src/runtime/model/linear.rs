@@ -15,7 +15,7 @@ use super::activation::Activation;
 use super::gguf::{GgufFile, MappedBytes};
 use super::host::host_rows;
 use super::norm::RmsNorm;
-use crate::runtime::kernels::{Activations, Job, Operation, PackedMatrix, Preparation, execute};
+use crate::runtime::kernels::{Activations, FileMatrix, Job, Operation, PackedMatrix, Preparation, execute};
 
 /// A matrix of `[outputs, inputs]`.
 pub(super) enum Linear {
@@ -51,17 +51,35 @@ impl CustomOp1 for Packed {
 impl Linear {
     /// Reads a matrix of `[outputs, inputs]`.
     pub fn load(file: &mut GgufFile, name: &str, shape: [usize; 2], device: &Device) -> Result<Self, ModelError> {
-        if device.is_cpu() && !dequantizes_all() {
-            let (dtype, bytes) = file.tensor_bytes(name, &shape)?;
-            if PackedMatrix::supports(dtype, shape[1]) {
-                let matrix = PackedMatrix::pack(dtype, shape, &bytes)
-                    .map_err(|source| ModelError::Packing { name: name.to_owned(), source })?;
-                // So that the weights are never in memory twice.
-                bytes.release();
-                return Ok(Self::Packed(Packed(matrix)));
-            }
+        let [matrix] = Self::load_together(file, [name], shape, device)?;
+        Ok(matrix)
+    }
+
+    /// Reads matrices of one shape that are used in turn, and lays them out for that.
+    pub fn load_together<const N: usize>(
+        file: &mut GgufFile,
+        names: [&str; N],
+        [outputs, inputs]: [usize; 2],
+        device: &Device,
+    ) -> Result<[Self; N], ModelError> {
+        let parts = names.iter().map(|name| file.tensor_bytes(name, &[outputs, inputs]));
+        let parts = parts.collect::<Result<Vec<_>, _>>()?;
+        let has_kernels = parts.iter().all(|(dtype, _)| PackedMatrix::supports(*dtype, inputs));
+        if !has_kernels || !device.is_cpu() || dequantizes_all() {
+            let shape = [outputs, inputs];
+            let matrices =
+                names.iter().map(|name| Ok(Self::Candle(QMatMul::from_qtensor(file.tensor(name, &shape, device)?)?)));
+            return all(matrices);
         }
-        Ok(Self::Candle(QMatMul::from_qtensor(file.tensor(name, &shape, device)?)?))
+        let matrices = std::array::from_fn(|index| {
+            let (dtype, bytes) = &parts[index];
+            FileMatrix { dtype: *dtype, outputs, inputs, bytes }
+        });
+        let packed = PackedMatrix::pack_together(matrices)
+            .map_err(|source| ModelError::Packing { name: names.join(", "), source })?;
+        // So that the weights are never in memory twice.
+        parts.iter().for_each(|(_, bytes)| bytes.release());
+        Ok(packed.map(|matrix| Self::Packed(Packed(matrix))))
     }
 
     /// `[rows, inputs]` to `[rows, outputs]`.
@@ -156,9 +174,9 @@ fn normalized(norm: &RmsNorm, inputs: usize, hidden: &Tensor) -> Result<Activati
     Ok(Activations::quantize(rows.as_slice()?, inputs, norm.preparation()))
 }
 
-fn all<const N: usize>(tensors: impl Iterator<Item = Result<Tensor, ModelError>>) -> Result<[Tensor; N], ModelError> {
-    let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
-    tensors.try_into().map_err(|_| ModelError::Compute(candle_core::Error::msg("a product is missing")))
+fn all<T, const N: usize>(items: impl Iterator<Item = Result<T, ModelError>>) -> Result<[T; N], ModelError> {
+    let items = items.collect::<Result<Vec<_>, _>>()?;
+    items.try_into().map_err(|_| ModelError::Compute(candle_core::Error::msg("a product is missing")))
 }
 
 /// The token embedding. In host memory its rows are read from the mapped file, so that only those in use are resident.
