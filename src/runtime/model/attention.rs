@@ -11,6 +11,7 @@ use super::heads::{HeadLayout, HeadNorm, Heads};
 use super::kv::{Element, HostLayer};
 use super::rope::Rotations;
 use super::{BLOCK_TOKENS, BlockId, parallel};
+use crate::runtime::kernels::InstructionSetKind;
 use parallel::{exp, multiply_add};
 
 /// Most query vectors of a tile: their queries and results stay in the first-level cache next to one block.
@@ -18,6 +19,9 @@ const TILE_VECTORS: usize = 32;
 
 /// Columns of the widest panel of a value tile that is accumulated at once.
 const PANEL: usize = 32;
+
+/// Lanes in which maxima and sums are taken.
+const LANES: usize = 8;
 
 /// Columns of the panel for what a multiple of [`PANEL`] leaves over.
 const NARROW_PANEL: usize = 16;
@@ -156,23 +160,62 @@ struct Softmax {
 impl Softmax {
     /// Turns the scores of the `seen` positions of a block into weights relative to the running maximum, the rest into
     /// zeros. Returns the factor by which what was accumulated before has to shrink.
+    #[inline(always)]
     fn update(&mut self, scores: &mut [f32; BLOCK_TOKENS], seen: Range<usize>) -> f32 {
         scores[..seen.start].fill(f32::NEG_INFINITY);
         scores[seen.end..].fill(f32::NEG_INFINITY);
-        let maximum = scores.iter().copied().fold(self.maximum, f32::max);
+        // By lanes: one maximum or sum alone would be a chain of dependent operations.
+        let mut lanes = [self.maximum; LANES];
+        for part in scores.as_chunks::<LANES>().0 {
+            lanes.iter_mut().zip(part).for_each(|(lane, score)| *lane = if *score > *lane { *score } else { *lane });
+        }
+        let maximum = lanes.into_iter().fold(self.maximum, f32::max);
         let shrink = exp(self.maximum - maximum);
         for score in scores.iter_mut() {
             *score = exp(*score - maximum);
         }
         scores[..seen.start].fill(0.0);
         scores[seen.end..].fill(0.0);
-        self.sum = self.sum * shrink + scores.iter().sum::<f32>();
+        let mut lanes = [0.0; LANES];
+        for part in scores.as_chunks::<LANES>().0 {
+            lanes.iter_mut().zip(part).for_each(|(lane, weight)| *lane += weight);
+        }
+        self.sum = self.sum * shrink + lanes.iter().sum::<f32>();
         self.maximum = maximum;
         shrink
     }
 }
 
+/// [`attend_tile_with`], with the widest vectors that the machine has: the compiler makes the loops out of them.
 fn attend_tile<E: Element>(
+    layer: &HostLayer<E>,
+    heads: &Heads,
+    tile: Tile<'_, '_>,
+    queries: Projection<'_>,
+    rotations: &Rotations,
+) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
+        fn wide<E: Element>(
+            layer: &HostLayer<E>,
+            heads: &Heads,
+            tile: Tile<'_, '_>,
+            queries: Projection<'_>,
+            rotations: &Rotations,
+        ) {
+            attend_tile_with(layer, heads, tile, queries, rotations);
+        }
+        if InstructionSetKind::best() == InstructionSetKind::Avx512Vnni && is_x86_feature_detected!("avx512dq") {
+            // SAFETY: the features were just found.
+            return unsafe { wide(layer, heads, tile, queries, rotations) };
+        }
+    }
+    attend_tile_with(layer, heads, tile, queries, rotations);
+}
+
+#[inline(always)]
+fn attend_tile_with<E: Element>(
     layer: &HostLayer<E>,
     heads: &Heads,
     tile: Tile<'_, '_>,
@@ -248,6 +291,7 @@ fn tile_queries(
 ///
 /// Two at a time, because each loaded row of the tile then feeds enough independent sums to hide the latency of the
 /// multiply-add.
+#[inline(always)]
 fn scores(queries: &[f32], keys: &[f32], dim: usize) -> [[f32; BLOCK_TOKENS]; 2] {
     let (first, second) = queries.split_at(dim);
     let second = if second.is_empty() { first } else { second };
@@ -263,6 +307,7 @@ fn scores(queries: &[f32], keys: &[f32], dim: usize) -> [[f32; BLOCK_TOKENS]; 2]
 }
 
 /// Adds the weighted rows of `values` to one or two results of `dim` elements.
+#[inline(always)]
 fn accumulate(results: &mut [f32], weights: &[[f32; BLOCK_TOKENS]; 2], values: &[f32], dim: usize) {
     let mut column = 0;
     while column + PANEL <= dim {
@@ -275,6 +320,7 @@ fn accumulate(results: &mut [f32], weights: &[[f32; BLOCK_TOKENS]; 2], values: &
     }
 }
 
+#[inline(always)]
 fn accumulate_panel<const COLUMNS: usize>(
     results: &mut [f32],
     weights: &[[f32; BLOCK_TOKENS]; 2],
