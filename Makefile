@@ -20,7 +20,7 @@ PEER_MODELS ?= qwen2.5-coder-1.5b qwen2.5-coder-0.5b
 TEST_MODELS := smollm2-135m gemma3-270m multilingual-e5-small qwen2.5-coder-0.5b qwen2.5-coder-1.5b
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print 2>/dev/null)
 
-.PHONY: help run build web test test-rust test-web test-peers test-e2e models bench bench-peers lint fmt clean
+.PHONY: help run build web test test-rust test-web test-peers test-e2e models bench bench-peers lint fmt check-cuda clean
 .PHONY: need-cargo need-node need-pip need-browser need-peers
 
 help: ## list the targets
@@ -77,6 +77,10 @@ bench: build ## prefill and decode speed, against candle-transformers in the sam
 bench-peers: need-peers build need-pip ## speed and memory against llama.cpp in the same run, into eval/reports (ARGS=--quick: short)
 	for model in $(PEER_MODELS) multilingual-e5-small; do $(ZHUJIAO) pull $$model || exit 1; done
 	python3 benches/peers.py --zhujiao $(ZHUJIAO) $(PEER_MODELS:%=--model %) $(ARGS)
+
+# By hand and before a release: needs neither a GPU nor an installed CUDA toolkit, but half an hour and more.
+check-cuda: need-cargo need-pip ## compile and link the cuda feature with a compiler from Python wheels (CUDA_COMPUTE_CAP=80)
+	scripts/check-cuda.sh
 
 clean: ## remove what was built here (not the models)
 	rm -rf web/dist web/node_modules tests/e2e/node_modules

@@ -61,6 +61,8 @@ impl E5Model {
         let layers =
             (0..config.layers).map(|index| source.layer(index, &config)).collect::<Result<Vec<_>, LoadError>>()?;
         let tokenizer = UnigramTokenizer::new(file.tokenizer);
+        // CUDA's queue of commands is the thread's own: what this thread queued must be done before another one computes.
+        device.synchronize()?;
         Ok(Self { config, tokenizer, device: device.clone(), words, positions, embedding_norm, layers })
     }
 

@@ -119,6 +119,8 @@ pub fn load(path: &Path, device: &Device, kv: KvSettings) -> Result<LoadedModel,
     let tokenizer = Tokenizer::from_gguf(&file)?;
     let template = ChatTemplate::from_gguf(&file)?;
     let decoder = LoadedDecoder::load(&mut file, device, kv)?;
+    // CUDA's queue of commands is the thread's own: what this thread queued must be done before another one computes.
+    device.synchronize()?;
     let config = decoder.config();
     if tokenizer.vocabulary() > config.vocabulary {
         return Err(ModelError::InvalidMetadata {
