@@ -12,6 +12,8 @@
 mod activations;
 mod format;
 mod memory;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod packed;
 mod product;
 mod simd;

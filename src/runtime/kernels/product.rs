@@ -21,8 +21,15 @@ const UNPACKED_GROUPS: usize = 2;
 pub enum InstructionSetKind {
     /// AVX-512 with VNNI.
     Avx512Vnni,
+    /// AVX2 with FMA, F16C and the dot products of AVX-VNNI.
+    Avx2Vnni,
+    /// The same with the dot products of AVX-512, to test it on machines without AVX-VNNI.
+    #[cfg(test)]
+    Avx512VlVnni,
     /// AVX2 with FMA and F16C.
     Avx2,
+    /// NEON with the dot products of Armv8.2.
+    NeonDotprod,
     /// Whatever the binary was compiled for.
     Portable,
 }
@@ -42,10 +49,19 @@ impl InstructionSetKind {
                 && is_x86_feature_detected!("avx512vnni")
             {
                 kinds.push(Self::Avx512Vnni);
+                #[cfg(test)]
+                kinds.push(Self::Avx512VlVnni);
+            }
+            if avx2 && is_x86_feature_detected!("avxvnni") {
+                kinds.push(Self::Avx2Vnni);
             }
             if avx2 {
                 kinds.push(Self::Avx2);
             }
+        }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("dotprod") {
+            kinds.push(Self::NeonDotprod);
         }
         kinds.push(Self::Portable);
         kinds
@@ -62,7 +78,13 @@ impl InstructionSetKind {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => matrix.packing.kernels::<super::x86::Avx512>(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => matrix.packing.kernels::<super::x86::Avx2>(),
+            Self::Avx2Vnni => matrix.packing.kernels::<super::x86::Avx2<super::x86::AvxVnni>>(),
+            #[cfg(all(test, target_arch = "x86_64"))]
+            Self::Avx512VlVnni => matrix.packing.kernels::<super::x86::Avx2<super::x86::Avx512VlVnni>>(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => matrix.packing.kernels::<super::x86::Avx2<super::x86::PairSums>>(),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDotprod => matrix.packing.kernels::<super::neon::Neon<0, 4>>(),
             _ => matrix.packing.kernels::<Portable>(),
         }
     }

@@ -37,6 +37,25 @@ pub(super) trait Simd: Copy {
     unsafe fn offset_start(correction: *const i32) -> Self::Sums;
     /// Adds such weights times the four activations at `activations`.
     unsafe fn offset_dot(sums: Self::Sums, weights: Self::Bytes, activations: *const i8) -> Self::Sums;
+    /// [`Self::offset_dot`] or [`Self::plain_dot`] of the same weights with `T` rows, whose four activations each lie side
+    /// by side.
+    #[inline(always)]
+    unsafe fn dots<const OFFSET: bool, const T: usize>(
+        sums: &mut [Self::Sums; T],
+        weights: Self::Bytes,
+        activations: *const i8,
+    ) {
+        for (row, sums) in sums.iter_mut().enumerate() {
+            unsafe {
+                let activations = activations.add(4 * row);
+                *sums = if OFFSET {
+                    Self::offset_dot(*sums, weights, activations)
+                } else {
+                    Self::plain_dot(*sums, weights, activations)
+                };
+            }
+        }
+    }
     /// `a + b`.
     unsafe fn add_sums(a: Self::Sums, b: Self::Sums) -> Self::Sums;
     unsafe fn to_floats(sums: Self::Sums) -> Self::Floats;

@@ -2,6 +2,8 @@
 
 use super::activations::BLOCK_BYTES;
 use super::format::{BLOCK, Format, STRIP, Unpacked};
+#[cfg(target_arch = "aarch64")]
+use super::neon::Neon;
 use super::simd::{Portable, Simd};
 
 /// How far ahead of its use a cache line of weights is asked for. A core hides the latency of memory only with more lines
@@ -21,6 +23,13 @@ pub(super) struct Span {
     pub groups: usize,
     /// Blocks of each group.
     pub blocks: usize,
+}
+
+/// Whether the two halves of a block are summed up apart: where they have scales of their own, and with few rows, where one
+/// chain of dependent additions per row is too few to keep the multipliers busy.
+#[inline(always)]
+const fn two_chains<F: Format, const T: usize>() -> bool {
+    F::HALVES || T <= 4
 }
 
 /// Adds the products of a strip with a tile of `T` rows to `target`, `[T, 16]`.
@@ -44,8 +53,7 @@ unsafe fn accumulate<S: Simd, F: Format, const T: usize>(span: Span, target: *mu
             for block in 0..blocks {
                 let sums = activations.add(BLOCK * T).cast::<f32>();
                 let corrections = sums.add(T).cast::<i32>();
-                // One chain of dependent additions per row is too few to keep the multipliers busy with few rows.
-                let two_chains = F::HALVES || T <= 4;
+                let two_chains = two_chains::<F, T>();
                 let mut low = [S::plain_start(); T];
                 let mut high = [S::plain_start(); T];
                 if F::OFFSET {
@@ -67,20 +75,14 @@ unsafe fn accumulate<S: Simd, F: Format, const T: usize>(span: Span, target: *mu
                             }
                         }
                         let (first, second) = F::pair::<S, $pair>(quants);
-                        for row in 0..T {
-                            let near = activations.add(4 * ($pair * T + row)).cast::<i8>();
-                            let far = activations.add(4 * (($pair + 4) * T + row)).cast::<i8>();
-                            if F::OFFSET {
-                                low[row] = S::offset_dot(low[row], first, near);
-                            } else {
-                                low[row] = S::plain_dot(low[row], first, near);
-                            }
-                            let chain = if two_chains { &mut high[row] } else { &mut low[row] };
-                            if F::OFFSET {
-                                *chain = S::offset_dot(*chain, second, far);
-                            } else {
-                                *chain = S::plain_dot(*chain, second, far);
-                            }
+                        let near = activations.add(4 * $pair * T).cast::<i8>();
+                        let far = activations.add(4 * ($pair + 4) * T).cast::<i8>();
+                        if F::OFFSET {
+                            S::dots::<true, T>(&mut low, first, near);
+                            S::dots::<true, T>(if two_chains { &mut high } else { &mut low }, second, far);
+                        } else {
+                            S::dots::<false, T>(&mut low, first, near);
+                            S::dots::<false, T>(if two_chains { &mut high } else { &mut low }, second, far);
                         }
                     };
                 }
@@ -222,6 +224,7 @@ pub(super) type UnpackedPlain = Unpacked<false, false>;
 pub(super) type UnpackedOffset = Unpacked<true, false>;
 pub(super) type UnpackedHalves = Unpacked<true, true>;
 
+#[cfg(target_arch = "x86_64")]
 macro_rules! instruction_set {
     ($name:ty, $features:literal) => {
         impl InstructionSet for $name {
@@ -251,4 +254,44 @@ impl InstructionSet for Portable {
 #[cfg(target_arch = "x86_64")]
 instruction_set!(super::x86::Avx512, "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c");
 #[cfg(target_arch = "x86_64")]
-instruction_set!(super::x86::Avx2, "avx2,fma,f16c");
+instruction_set!(super::x86::Avx2<super::x86::AvxVnni>, "avxvnni,avx2,fma,f16c");
+#[cfg(target_arch = "x86_64")]
+instruction_set!(super::x86::Avx2<super::x86::PairSums>, "avx2,fma,f16c");
+#[cfg(all(test, target_arch = "x86_64"))]
+instruction_set!(super::x86::Avx2<super::x86::Avx512VlVnni>, "avx512f,avx512vl,avx512vnni,avx2,fma,f16c");
+
+#[cfg(target_arch = "aarch64")]
+impl InstructionSet for Neon<0, 4> {
+    /// Sums of all sixteen rows with a wide tile would take more than the 32 registers: a group is passed over twice for
+    /// eight rows each or four times for four, so that never more than 16 registers hold sums. All passes but the first
+    /// find the group in the first-level cache.
+    #[target_feature(enable = "neon,dotprod")]
+    unsafe fn accumulate<F: Format, const T: usize>(mut span: Span, target: *mut f32) {
+        let chains = if two_chains::<F, T>() { 2 * T } else { T };
+        unsafe {
+            if chains <= 4 {
+                return accumulate::<Self, F, T>(span, target);
+            }
+            for _ in 0..span.groups {
+                let group = Span { groups: 1, ..span };
+                if chains <= 8 {
+                    accumulate::<Neon<0, 2>, F, T>(group, target);
+                    accumulate::<Neon<2, 2>, F, T>(group, target);
+                } else {
+                    accumulate::<Neon<0, 1>, F, T>(group, target);
+                    accumulate::<Neon<1, 1>, F, T>(group, target);
+                    accumulate::<Neon<2, 1>, F, T>(group, target);
+                    accumulate::<Neon<3, 1>, F, T>(group, target);
+                }
+                span.weights = span.weights.add(F::group_bytes(span.blocks));
+                span.activations = span.activations.add(BLOCK_BYTES * T * span.blocks);
+                span.scales = span.scales.add(T);
+            }
+        }
+    }
+
+    #[target_feature(enable = "neon,dotprod")]
+    unsafe fn unpack<F: Format>(weights: *const u8, groups: usize, blocks: usize, target: *mut u8) {
+        unsafe { unpack::<Self, F>(weights, groups, blocks, target) }
+    }
+}

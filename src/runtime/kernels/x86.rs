@@ -1,6 +1,7 @@
-//! x86-64: AVX-512 with VNNI, and AVX2.
+//! x86-64: AVX-512 with VNNI, and AVX2 with and without AVX-VNNI.
 
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 
 use super::simd::Simd;
 
@@ -129,20 +130,87 @@ impl Simd for Avx512 {
     }
 }
 
-/// AVX2, FMA and F16C: two registers hold sixteen rows.
+/// AVX2, FMA and F16C: two registers hold sixteen rows. `D` is what the processor has for dot products.
 #[derive(Clone, Copy)]
-pub(super) struct Avx2;
+pub(super) struct Avx2<D>(PhantomData<D>);
 
-/// Adds four signed byte products per lane. `magnitudes` are at most 128, so that two products fit 16 bits.
-#[inline(always)]
-unsafe fn dot_256(sums: __m256i, magnitudes: __m256i, factors: __m256i) -> __m256i {
-    unsafe {
-        let pairs = _mm256_maddubs_epi16(magnitudes, factors);
-        _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+/// Sums of four products of bytes per 32-bit lane. Safety and arithmetic are those of [`Simd`].
+pub(super) trait Dot: Copy {
+    unsafe fn plain(sums: __m256i, weights: __m256i, activations: __m256i) -> __m256i;
+    unsafe fn offset_start(correction: *const i32) -> __m256i;
+    unsafe fn offset(sums: __m256i, weights: __m256i, activations: __m256i) -> __m256i;
+}
+
+/// AVX2 alone: products are added in pairs of 16 bits, and these in pairs again.
+#[derive(Clone, Copy)]
+pub(super) struct PairSums;
+
+impl Dot for PairSums {
+    /// `weights` are at most 128, so that two products fit 16 bits.
+    #[inline(always)]
+    unsafe fn plain(sums: __m256i, weights: __m256i, activations: __m256i) -> __m256i {
+        unsafe {
+            let pairs = _mm256_maddubs_epi16(weights, activations);
+            _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn offset_start(_correction: *const i32) -> __m256i {
+        unsafe { _mm256_setzero_si256() }
+    }
+
+    /// Bytes of up to 255 would overflow the 16-bit sums of pairs: the weights are made signed, and their sign moves to the
+    /// activations.
+    #[inline(always)]
+    unsafe fn offset(sums: __m256i, weights: __m256i, activations: __m256i) -> __m256i {
+        unsafe {
+            let signed = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
+            Self::plain(sums, _mm256_abs_epi8(signed), _mm256_sign_epi8(activations, signed))
+        }
     }
 }
 
-impl Simd for Avx2 {
+/// An instruction for all of it.
+macro_rules! vnni {
+    ($(#[$attribute:meta])* $name:ident, $dot:ident) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy)]
+        pub(super) struct $name;
+
+        $(#[$attribute])*
+        impl Dot for $name {
+            #[inline(always)]
+            unsafe fn plain(sums: __m256i, weights: __m256i, activations: __m256i) -> __m256i {
+                unsafe { $dot(sums, weights, activations) }
+            }
+
+            #[inline(always)]
+            unsafe fn offset_start(correction: *const i32) -> __m256i {
+                unsafe { _mm256_set1_epi32(correction.read_unaligned()) }
+            }
+
+            #[inline(always)]
+            unsafe fn offset(sums: __m256i, weights: __m256i, activations: __m256i) -> __m256i {
+                unsafe { Self::plain(sums, weights, activations) }
+            }
+        }
+    };
+}
+
+vnni!(
+    /// AVX-VNNI: client processors from 2021 on, most of them without AVX-512. Tested by way of `Avx512VlVnni` only.
+    AvxVnni,
+    _mm256_dpbusd_avx_epi32
+);
+vnni!(
+    /// The same instruction as AVX-512 VL encodes it.
+    #[cfg(test)]
+    Avx512VlVnni,
+    _mm256_dpbusd_epi32
+);
+
+impl<D: Dot> Simd for Avx2<D> {
     type Bytes = [__m256i; 2];
     type Sums = [__m256i; 2];
     type Floats = [__m256; 2];
@@ -195,28 +263,21 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn plain_dot(sums: [__m256i; 2], weights: [__m256i; 2], activations: *const i8) -> [__m256i; 2] {
         unsafe {
-            let factors = _mm256_set1_epi32(four(activations));
-            [dot_256(sums[0], weights[0], factors), dot_256(sums[1], weights[1], factors)]
+            let activations = _mm256_set1_epi32(four(activations));
+            [D::plain(sums[0], weights[0], activations), D::plain(sums[1], weights[1], activations)]
         }
     }
 
     #[inline(always)]
-    unsafe fn offset_start(_correction: *const i32) -> [__m256i; 2] {
-        unsafe { Self::plain_start() }
+    unsafe fn offset_start(correction: *const i32) -> [__m256i; 2] {
+        unsafe { [D::offset_start(correction); 2] }
     }
 
-    /// Bytes of up to 255 would overflow the 16-bit sums of pairs: the weights are made signed, and their sign moves to the
-    /// activations.
     #[inline(always)]
     unsafe fn offset_dot(sums: [__m256i; 2], weights: [__m256i; 2], activations: *const i8) -> [__m256i; 2] {
         unsafe {
-            let factors = _mm256_set1_epi32(four(activations));
-            let flip = _mm256_set1_epi8(-128);
-            let [a, b] = [_mm256_xor_si256(weights[0], flip), _mm256_xor_si256(weights[1], flip)];
-            [
-                dot_256(sums[0], _mm256_abs_epi8(a), _mm256_sign_epi8(factors, a)),
-                dot_256(sums[1], _mm256_abs_epi8(b), _mm256_sign_epi8(factors, b)),
-            ]
+            let activations = _mm256_set1_epi32(four(activations));
+            [D::offset(sums[0], weights[0], activations), D::offset(sums[1], weights[1], activations)]
         }
     }
 
