@@ -55,6 +55,18 @@ describe.each(files('messages'))('%s', (_name, text) => {
     expect(conversation.failure).toBeUndefined();
     expect(conversation.messages.at(-1)?.text).not.toBe('');
   });
+
+  it('cites what the plan that it sends can resolve, and shows the section that this plan has', () => {
+    const events = frames(text, 1 << 16).flatMap((frame) => decodeChatEvent(frame) ?? []);
+    const done = events.find((event) => event.type === 'done');
+    expect(done?.plan).toBeDefined();
+    const cited = [...(done?.message.text ?? '').matchAll(/\[(c\d+)\]/g)].map(([, key]) => key);
+    expect(Object.keys(done?.plan?.citations ?? {})).toEqual(expect.arrayContaining(cited));
+    const changed = events.flatMap((event) => (event.type === 'section.completed' ? [event.value] : [])).at(-1);
+    expect(changed?.section).toBe(done?.message.section);
+    if (changed) expect(done?.plan?.sections[changed.section]).toEqual(changed.content);
+    else expect(cited).not.toEqual([]);
+  });
 });
 
 describe('decodePlanEvent', () => {
