@@ -25,5 +25,13 @@ export const Formula = memo(function Formula({ tex, display }: { tex: string; di
       span.classList.add('formula-raw');
     }
   }, [tex, display]);
-  return <span ref={ref} className={display ? 'formula formula-display' : 'formula'} />;
+  return <span ref={ref} className={className(tex, display)} />;
 });
+
+/** A formula of so many characters of TeX may be wider than a phone: it then scrolls in itself. */
+const LONG = 24;
+
+function className(tex: string, display: boolean): string {
+  if (display) return 'formula formula-display';
+  return tex.length >= LONG ? 'formula formula-long' : 'formula';
+}
