@@ -30,8 +30,9 @@ export const Formula = memo(function Formula({ tex, display }: { tex: string; di
 
 /** A formula of so many characters of TeX may be wider than a phone: it then scrolls in itself. */
 const LONG = 24;
+export const isLong = (tex: string): boolean => tex.length >= LONG;
 
 function className(tex: string, display: boolean): string {
   if (display) return 'formula formula-display';
-  return tex.length >= LONG ? 'formula formula-long' : 'formula';
+  return isLong(tex) ? 'formula formula-long' : 'formula';
 }

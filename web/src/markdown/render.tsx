@@ -1,6 +1,6 @@
 import { Fragment, memo, useMemo, type ReactNode } from 'react';
 import { CiteChip } from '../plan/CiteChip';
-import { Formula } from './Formula';
+import { Formula, isLong } from './Formula';
 import { parseBlocks, parseInline, type Block, type Inline } from './parse';
 
 /** One line of text: formulas, emphasis, citation marks. */
@@ -15,7 +15,7 @@ export const Markdown = memo(function Markdown({ text, className }: { text: stri
   return <div className={className ? `prose ${className}` : 'prose'}>{nodes.map((node, i) => block(node, i))}</div>;
 });
 
-/** What must not begin a line. Browsers keep it with a word, but not with a citation mark. */
+/** What must not begin a line. Browsers keep it with a word, but not with a citation mark or a formula. */
 const CLOSING = /^[，。、；：！？）》」』”’…,.;:!?)]+/;
 
 function closingAfter(nodes: Inline[], i: number): string {
@@ -23,13 +23,24 @@ function closingAfter(nodes: Inline[], i: number): string {
   return next?.type === 'text' ? (CLOSING.exec(next.text)?.[0] ?? '') : '';
 }
 
+/** Whether the punctuation after this node is shown with it. A long formula scrolls, and has no room for more. */
+const keepsClosing = (node: Inline | undefined): boolean =>
+  node?.type === 'cite' || (node?.type === 'math' && !node.display && !isLong(node.tex));
+
 function inline(nodes: Inline[]): ReactNode {
   return nodes.map((node, i) => {
     switch (node.type) {
       case 'text':
-        return <Fragment key={i}>{nodes[i - 1]?.type === 'cite' ? node.text.replace(CLOSING, '') : node.text}</Fragment>;
+        return <Fragment key={i}>{keepsClosing(nodes[i - 1]) ? node.text.replace(CLOSING, '') : node.text}</Fragment>;
       case 'math':
-        return <Formula key={i} tex={node.tex} display={node.display} />;
+        return keepsClosing(node) ? (
+          <span key={i} className="one-piece">
+            <Formula tex={node.tex} display={false} />
+            {closingAfter(nodes, i)}
+          </span>
+        ) : (
+          <Formula key={i} tex={node.tex} display={node.display} />
+        );
       case 'strong':
         return <strong key={i}>{inline(node.children)}</strong>;
       case 'em':
